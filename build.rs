@@ -1,0 +1,26 @@
+//! Compiles the protos without protoc: a fresh machine needs nothing but cargo.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    if env::var_os("CARGO_FEATURE_SERVER").is_none() {
+        return Ok(());
+    }
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let files = protox::compile(["websocketmanager.proto"], ["proto"])?;
+    let descriptor = prost::Message::encode_to_vec(&files);
+    fs::write(out.join("descriptor.bin"), &descriptor)?;
+
+    tonic_prost_build::configure()
+        .build_client(true)
+        // The RPC named Connect takes the name that the transport helper would have.
+        .build_transport(false)
+        .bytes(".virtufin")
+        .btree_map(".virtufin")
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .compile_fds(files)?;
+    pbjson_build::Builder::new().register_descriptors(&descriptor)?.btree_map([".virtufin"]).build(&[".virtufin"])?;
+    Ok(())
+}

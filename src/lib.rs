@@ -1,7 +1,15 @@
 #![forbid(unsafe_code)]
+
+pub mod core;
+pub mod limits;
+pub mod wire;
+
 #[cfg(feature = "server")]
 pub mod proto {
+    //! The public contract, generated from `proto/`.
+    #![allow(clippy::all, clippy::pedantic)]
     tonic::include_proto!("virtufin");
     include!(concat!(env!("OUT_DIR"), "/virtufin.serde.rs"));
+    /// The encoded `FileDescriptorSet`.
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 }

@@ -1,0 +1,5 @@
+//! The pure core: no runtime, no clock, no randomness of its own, no I/O, and it cannot fail.
+
+pub mod id;
+pub mod reason;
+pub mod time;

@@ -21,6 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(files)?;
-    pbjson_build::Builder::new().register_descriptors(&descriptor)?.btree_map([".virtufin"]).build(&[".virtufin"])?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&descriptor)?
+        .btree_map([".virtufin"])
+        .build(&[".virtufin"])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod core;
 pub mod limits;
+pub mod ports;
 pub mod wire;
 
 #[cfg(feature = "server")]

@@ -1,0 +1,103 @@
+//! The seams: what the shell asks of the world. Adapters stand behind them, and simulation too.
+//! Nothing here waits: each call takes a completion that is called once, from any thread.
+
+use crate::core::{
+    id::ConnectionId,
+    publish::batch::{Batch, PublishError},
+};
+use bytes::Bytes;
+use std::{fmt, sync::Arc};
+
+/// Called with the answer, exactly once; a dropped completion means that the backend stopped.
+pub trait Completion<T>: Send {
+    fn complete(self: Box<Self>, answer: T);
+    /// False when nobody waits any more: parked work for it can be forgotten.
+    fn wanted(&self) -> bool {
+        true
+    }
+}
+
+impl<T, F: FnOnce(T) + Send> Completion<T> for F {
+    fn complete(self: Box<Self>, answer: T) {
+        self(answer);
+    }
+}
+
+pub type Done<T> = Box<dyn Completion<T>>;
+
+/// Why a backend could not; the text names the file or the component and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendError {
+    pub message: String,
+    /// Worth another try as it is.
+    pub transient: bool,
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for BackendError {}
+
+/// Documents of dialled connections, by state key (`websocket-<id>`).
+pub trait Store: Send + Sync {
+    /// Durable when `done` is called. Writes of one caller to one key keep their order.
+    fn put(&self, id: &ConnectionId, document: Bytes, done: Done<Result<(), BackendError>>);
+    fn delete(&self, id: &ConnectionId, done: Done<Result<(), BackendError>>);
+    /// Every stored document, ordered by id. Called at start.
+    fn load(&self) -> Result<Vec<(ConnectionId, Bytes)>, BackendError>;
+}
+
+/// Where a reader of a topic begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicFrom {
+    Now,
+    Start,
+    /// The first event at or after this log offset.
+    Offset(u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicEvent {
+    /// Counts the topic's events from 0, without holes, for ever.
+    pub offset: u64,
+    /// When the log took it.
+    pub unix_nanos: u64,
+    /// The CloudEvent, JSON.
+    pub event: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicChunk {
+    pub events: Vec<TopicEvent>,
+    /// Where to go on.
+    pub next: u64,
+    /// Events from the asked offset on that are no longer retained.
+    pub skipped: u64,
+}
+
+/// Topics. Batches of one caller are taken in order.
+pub trait Bus: Send + Sync {
+    fn publish(&self, batch: Arc<Batch>, done: Done<Result<(), PublishError>>);
+    /// Answers when there is at least one event (or `skipped`), with at most about `bytes_max`;
+    /// parks until then. `TopicFrom::Now` answers at once with the position and no event.
+    fn fetch(
+        &self,
+        topic: &str,
+        from: TopicFrom,
+        bytes_max: usize,
+        done: Done<Result<TopicChunk, BackendError>>,
+    );
+}
+
+/// A bounded first-in first-out log on disk, one a shard, for batches that the bus cannot take now.
+pub trait Spill: Send + Sync {
+    /// False in the answer: the bound is reached, nothing was written.
+    fn append(&self, record: Vec<u8>, done: Done<Result<bool, BackendError>>);
+    /// The oldest record, which stays until `pop`; None when the log is empty.
+    fn peek(&self, done: Done<Result<Option<Vec<u8>>, BackendError>>);
+    /// Forgets the oldest record.
+    fn pop(&self, done: Done<Result<(), BackendError>>);
+}

@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod api;
 pub mod core;
 pub mod limits;
 pub mod ports;

@@ -1,0 +1,3 @@
+//! The edges: protocols in, values out. Stateless; what they know of a shard is its mailbox.
+
+pub mod service;

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "server")]
-pub mod api;
 pub mod core;
 pub mod limits;
-pub mod ports;
 pub mod wire;
+
+#[cfg(feature = "server")]
+pub mod ports;
 
 #[cfg(feature = "server")]
 pub mod proto {

@@ -17,6 +17,8 @@ pub const URL_BYTES_MAX: usize = 4096;
 pub const HEADERS_MAX: usize = 64;
 pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 pub const SUBPROTOCOLS_MAX: usize = 16;
+/// Text of unknown origin in one line of a log, or in an error message.
+pub const LOG_TEXT_CHARS_MAX: usize = 512;
 pub const TLS_PEM_BYTES_MAX: usize = 64 * 1024;
 /// A JSON pointer of a correlation rule.
 pub const POINTER_BYTES_MAX: usize = 256;
@@ -28,9 +30,12 @@ pub const JSON_DEPTH_MAX: u32 = 128;
 /// Connections in one shard; beyond it Connect is RESOURCE_EXHAUSTED.
 pub const CONNECTIONS_PER_SHARD_MAX: usize = 50_000;
 /// Sends that wait for their reply on one connection.
+pub const SENDS_IN_FLIGHT_MAX: usize = 65_536;
 pub const SENDS_IN_FLIGHT_DEFAULT: usize = 4096;
 /// Bytes that wait to be written on one connection.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// An emptied outbox gives its queue back when it had grown over this many frames.
+pub const OUTBOX_IDLE_FRAMES: usize = 8;
 /// One inbound message; read from the length field before anything is buffered.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1024 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -48,6 +53,10 @@ pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 pub const LATE_IDS_MAX: usize = 1024;
 pub const LATE_IDS_AGE: Duration = Duration::from_secs(60);
 pub const FIFO_RESYNC_DEFAULT: Duration = Duration::from_millis(1000);
+/// A longer silence than this is not worth waiting for: reconnecting is quicker.
+pub const FIFO_RESYNC_MAX: Duration = Duration::from_secs(60);
+/// Where an array message may carry its id; OCPP and its kin have it at 1.
+pub const ARRAY_POSITION_MAX: usize = 15;
 
 pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
 /// Two pings missed.
@@ -76,8 +85,17 @@ pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 pub const RING_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 /// Followers that wait at one shard.
 pub const FOLLOWERS_PER_SHARD_MAX: usize = 4096;
+/// Followers that one turn of the loop answers: the sockets come next.
+pub const FOLLOWERS_PER_TURN: usize = 64;
 /// One answer to a follower.
 pub const FETCH_BYTES_MAX: usize = 256 * 1024;
+/// Records one read of the ring looks at, wanted or not: a turn must not stand still for a follower
+/// of a rare connection among busy ones.
+pub const FETCH_RECORDS_MAX: usize = 4096;
+/// A cursor travels in URLs and in `Last-Event-ID` headers.
+pub const CURSOR_CHARS_MAX: usize = 2048;
+/// Shards in one cursor: as many as fit in `CURSOR_CHARS_MAX` when each is of another process.
+pub const CURSOR_POSITIONS_MAX: usize = 76;
 
 /// A batch of events leaves when it is this big, this long, or this old.
 pub const PUBLISH_BATCH_BYTES: usize = 256 * 1024;
@@ -87,6 +105,14 @@ pub const PUBLISH_LINGER: Duration = Duration::from_millis(5);
 pub const PUBLISH_IN_FLIGHT: usize = 4;
 /// Events of one shard that wait in memory before they spill.
 pub const PUBLISH_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// The waiting room of one lane that drops its oldest messages or keeps its latest.
+pub const PUBLISH_LANE_WAIT_BYTES: usize = 256 * 1024;
+/// A batch that the bus did not take goes again after the base, doubling up to the maximum; the
+/// spill log is asked again after the maximum.
+pub const PUBLISH_RETRY_BASE: Duration = Duration::from_millis(50);
+pub const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(2);
+/// Gap records that one lane holds back during a congestion; beyond it they are merged.
+pub const GAPS_HELD_MAX: usize = 16;
 /// Events of one shard that wait on disk before reads pause.
 pub const SPILL_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 
@@ -95,10 +121,108 @@ pub const MAILBOX_COMMANDS_MAX: usize = 8192;
 /// Mail that a shard handles before it looks at its sockets again.
 pub const MAILBOX_BATCH: usize = 256;
 
+/// Lifecycle events that a shard keeps for watchers.
+pub const WATCH_EVENTS_MAX: usize = 1024;
+/// Ended connections whose last records a follower can still ask for by id.
+pub const ENDED_KEPT: usize = 256;
+
 /// List pages.
 pub const PAGE_SIZE_DEFAULT: usize = 500;
 pub const PAGE_SIZE_MAX: usize = 1000;
+/// Sends under way on one SendStream; beyond it the stream is read no further.
+pub const SENDS_PER_STREAM: usize = 4096;
 /// Requests in one SendBatch.
 pub const BATCH_REQUESTS_MAX: usize = 1000;
 /// One gRPC or HTTP request body.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One gRPC answer: the largest message that a connection may receive fits.
+pub const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
+
+/// Shards: more than any machine has CPUs for; a typing error must not start a million threads.
+pub const SHARDS_MAX: u64 = 256;
+/// SIGTERM to the forced end: fits the 30 s that orchestrators usually grant.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
+/// Load balancers see the failed readiness before work is refused.
+pub const DRAIN_LAME_DUCK_DEFAULT: Duration = Duration::from_secs(3);
+/// The contract: events are in the log's file within 100 ms of being accepted.
+pub const BUS_FSYNC_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
+/// Retention drops whole files, so a file is a small part of what a topic keeps.
+pub const BUS_SEGMENT_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+pub const BUS_TOPIC_BYTES_DEFAULT: usize = 1024 * 1024 * 1024;
+pub const BUS_TOPIC_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// From accept to the end of TLS and the first request's head: a slow client holds no more than this.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for later request heads on a kept HTTP/1 connection, its idle time included.
+pub const NEXT_HEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// One REST or Connect request body, from first to last byte.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Request head over HTTP/1. A List by the longest tag, every character escaped, needs 14 KiB.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const HEAD_FIELDS_MAX: usize = 64;
+/// Request head over HTTP/2.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Sockets of one listener that have not finished their handshake; over it the oldest goes.
+pub const HALF_OPEN_MAX: usize = 4096;
+/// The same for one address: behind a proxy all clients share one, so it is not small.
+pub const HALF_OPEN_PER_ADDRESS_MAX: usize = 2048;
+/// Requests on one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+/// Bytes that one stream and one HTTP/2 connection may have on the way to us.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Answers of one HTTP/2 stream that wait for the client.
+pub const STREAM_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Streams that the client reset before we looked at them (rapid reset).
+pub const PENDING_RESETS_MAX: usize = 20;
+/// Stream errors of the client before its connection is closed.
+pub const STREAM_ERRORS_MAX: usize = 1024;
+/// HTTP/2 pings: when a connection was silent this long, and how long for the answer.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Small writes to a client are gathered up to this and go out in one.
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
+/// HTTP connections of one listener (upgraded ones do not count); beyond it new ones wait.
+pub const CLIENTS_PER_LISTENER_MAX: usize = 20_000;
+/// The listen queue of one shard's socket.
+pub const BACKLOG: i32 = 4096;
+/// After an error of accept (no descriptor left, mostly).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Query keys of one request.
+pub const QUERY_PAIRS_MAX: usize = 256;
+/// A comment on an event stream that has nothing to say, so that proxies keep it.
+pub const EVENTS_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Events that are ready go out together, up to this.
+pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;
+// The embedded backend.
+/// Topics of the embedded log: each is a folder, and a caller chooses their names.
+pub const TOPICS_MAX: usize = 1000;
+/// One topic's files; the oldest segments go first.
+pub const TOPIC_LOG_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+pub const TOPIC_LOG_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// One log segment: small enough that reading the last one at start takes a fraction of a second.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+/// One record of a log: the longest message as base64, with room to spare. A longer length field is
+/// damage, not a record.
+pub const RECORD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Open log files; the least used one is closed first.
+pub const LOG_FILES_OPEN_MAX: usize = 64;
+/// Batches that wait at the bus thread; each shard has `PUBLISH_IN_FLIGHT` at most.
+pub const BUS_BATCHES_MAX: usize = 1024;
+/// Fetches that wait at the bus thread to be looked at.
+pub const BUS_FETCHES_MAX: usize = 4096;
+/// Readers parked at the end of one topic, and of all topics.
+pub const PARKED_PER_TOPIC_MAX: usize = 4096;
+pub const PARKED_MAX: usize = 16_384;
+/// What one turn of a disk thread writes before it answers.
+pub const DISK_GROUP_BYTES: usize = 8 * 1024 * 1024;
+pub const DISK_GROUP_COUNT: usize = 1024;
+/// Writes that wait at the store thread.
+pub const STORE_WRITES_MAX: usize = 16_384;
+/// Records that wait at one spill log's thread.
+pub const SPILL_COMMANDS_MAX: usize = 1024;
+/// Of the drain's time, what Sends in flight may take.
+pub const DRAIN_SENDS: Duration = Duration::from_secs(10);
+/// For a shard to say what it leaves behind.
+pub const DRAIN_ABANDON: Duration = Duration::from_millis(500);
+/// For a shard to answer a scrape: Prometheus itself gives up after ten seconds by default.
+pub const SCRAPE_SHARD_WAIT: Duration = Duration::from_secs(1);

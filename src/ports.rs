@@ -6,7 +6,7 @@ use crate::core::{
     publish::batch::{Batch, PublishError},
 };
 use bytes::Bytes;
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
 /// Called with the answer, exactly once; a dropped completion means that the backend stopped.
 pub trait Completion<T>: Send {
@@ -100,4 +100,17 @@ pub trait Spill: Send + Sync {
     fn peek(&self, done: Done<Result<Option<Vec<u8>>, BackendError>>);
     /// Forgets the oldest record.
     fn pop(&self, done: Done<Result<(), BackendError>>);
+}
+
+/// Seals what must not be stored in clear. `name` binds a sealed value to its document.
+pub trait Seal: Send + Sync {
+    fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, BackendError>;
+    fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, BackendError>;
+}
+
+pub type Resolved<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, BackendError>> + 'a>>;
+
+/// Names to addresses. What it answers is checked and dialled as it stands: nothing looks up twice.
+pub trait Resolver: Send + Sync {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolved<'a>;
 }

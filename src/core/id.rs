@@ -115,12 +115,25 @@ pub fn shard_of(name: &str, shards: u32) -> u32 {
     ((hash ^ (hash >> 32)) % u64::from(shards.max(1))) as u32
 }
 
-/// A connection's place in its shard's slab; the generation tells a reused place from the old tenant.
+/// Where a value stands in a slab; the generation tells a reused place from its old tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnKey {
+pub struct Place {
     pub index: u32,
     pub generation: u32,
 }
+
+impl Place {
+    pub const fn pack(self) -> u64 {
+        ((self.generation as u64) << 32) | self.index as u64
+    }
+
+    pub const fn unpack(packed: u64) -> Self {
+        Place { index: packed as u32, generation: (packed >> 32) as u32 }
+    }
+}
+
+/// A connection's place in its shard.
+pub type ConnKey = Place;
 
 /// Names one caller that waits for one answer. Unique within a shard's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

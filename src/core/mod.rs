@@ -1,6 +1,28 @@
 //! The pure core: no runtime, no clock, no randomness of its own, no I/O, and it cannot fail.
 
+pub mod admission;
+pub mod backoff;
+pub mod connection;
+pub mod correlation;
+pub mod counters;
+pub mod egress;
+pub mod follow;
+pub mod headers;
 pub mod id;
+pub mod io;
+pub mod json;
+pub mod names;
+pub mod outbox;
 pub mod publish;
 pub mod reason;
+pub mod redact;
+pub mod ring;
+pub mod sequence;
+pub mod shard;
+pub mod slab;
+pub mod spec;
+pub mod target;
 pub mod time;
+pub mod varint;
+pub mod watch;
+pub mod wheel;

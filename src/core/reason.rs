@@ -160,6 +160,8 @@ closed_set! {
         Refused = "refused",
         /// The upstream's own numbering has a hole.
         Upstream = "upstream",
+        /// The connection ended without a close frame and is not dialled again.
+        Lost = "lost",
         /// The owner crashed.
         Crash = "crash",
     }
@@ -174,6 +176,8 @@ closed_set! {
         /// No topic, no room and no follower wanted it.
         NotPublished = "not_published",
         BusRefused = "bus_refused",
+        /// Was on the spill log and could not be read back.
+        SpillLost = "spill_lost",
         /// An ignore rule of the connection matched.
         Ignored = "ignored",
         /// The ring overtook a follower.

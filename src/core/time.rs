@@ -68,6 +68,11 @@ impl Wall {
         Wall(millis.saturating_mul(1_000_000))
     }
 
+    /// As precise as documents and events are written.
+    pub const fn to_micros(self) -> Self {
+        Wall(self.0 / 1000 * 1000)
+    }
+
     pub const fn unix_nanos(self) -> u64 {
         self.0
     }

@@ -1,1 +1,6 @@
 //! Bytes on the wire, as pure functions.
+
+pub mod close;
+pub mod cursor;
+pub mod event;
+pub mod ws;

@@ -1,0 +1,181 @@
+//! One connection as its shard knows it.
+//!
+//! ```text
+//!            Connect                     opened
+//!   (none) ----------> Dialling --------------------> Storing ---stored---> Open
+//!                          | failed: leaves nothing      |                 |   ^
+//!                          v                             |            lost |   | opened: gap record
+//!                       (none)                           +---- lost ---+   v   |
+//!                                                                      |  Waiting <--> Redialling
+//!   Restore ------------------------------------------------------------> |   attempts used up
+//!                                                                         v
+//!   lost without auto_reconnect ---------------------------------------> Dead --5 min--> (none)
+//! ```
+//! Disconnect leads from every state to (none); the socket finishes its close handshake alone.
+
+use crate::core::{
+    admission::TokenBucket,
+    correlation::{Correlator, Kind},
+    id::{ConnKey, ConnectionId, Ticket},
+    io::SocketKey,
+    outbox::Outbox,
+    publish::{self, LaneKey},
+    sequence::Numbering,
+    spec::{ConnectionCounters, Direction, Info, Record, Spec, Status, Tags, has_tags},
+    time::{Time, Wall},
+    wheel::TimerId,
+};
+use std::sync::Arc;
+
+pub struct Connection {
+    pub id: ConnectionId,
+    pub spec: Arc<Spec>,
+    pub tags: Tags,
+    pub phase: Phase,
+    /// Counts this connection's sockets: events of an old one are told apart.
+    pub nth: u32,
+    /// In the list of those with something to write this turn.
+    pub dirty: bool,
+    pub reads_paused: bool,
+    /// Its last socket was cut while reads were paused: the next gap says so.
+    pub lost_by_backpressure: bool,
+    /// Taken from the store and not open since: its new epoch was announced already.
+    pub restored: bool,
+    pub numbering: Numbering,
+    pub publish: Option<Box<publish::Spec>>,
+    pub lane: Option<LaneKey>,
+    /// The last seq that went to a topic, and to which.
+    pub published_seq: u64,
+    pub published_topic: Option<Arc<str>>,
+    pub outbox: Outbox,
+    /// Made by the first Send, gone when nobody waits.
+    pub correlator: Option<Box<Correlator>>,
+    /// Where injected integers go on when the next correlator is made.
+    pub next_integer: u64,
+    pub heart: Heart,
+    pub rates: Option<Box<Rates>>,
+    /// Of the phase: the dial's deadline, the next dial, the end of being listed.
+    pub timer: Option<TimerId>,
+    pub attempt: u32,
+    pub created: Wall,
+    pub connected: Option<Wall>,
+    pub content_type: Option<Kind>,
+    pub subprotocol: Option<Arc<str>>,
+    pub last_error: Option<Box<str>>,
+    pub counters: ConnectionCounters,
+}
+
+pub enum Phase {
+    /// The first dial; nothing is left behind when it fails.
+    Dialling(Vec<Ticket>),
+    /// Open, while its first document is being written.
+    Storing(Vec<Ticket>),
+    Open,
+    /// For the time of the next dial.
+    Waiting,
+    Redialling,
+    Dead,
+}
+
+/// The clocks of a live socket.
+#[derive(Default)]
+pub struct Heart {
+    pub timer: Option<TimerId>,
+    pub last_data: Time,
+    /// When the first ping was sent that no pong answered.
+    pub unanswered: Option<Time>,
+    pub last_ping: Time,
+    /// Armed while the socket takes nothing.
+    pub stall: Option<TimerId>,
+    pub last_write: Time,
+}
+
+impl Heart {
+    /// The time in which we did not read says nothing of the peer.
+    pub fn rest(&mut self, now: Time) {
+        self.last_data = now;
+        self.unanswered = None;
+    }
+}
+
+/// Buckets that few connections need.
+#[derive(Default)]
+pub struct Rates {
+    pub sends: Option<TokenBucket>,
+    pub control: Option<TokenBucket>,
+}
+
+impl Connection {
+    pub fn socket(&self, key: ConnKey) -> SocketKey {
+        SocketKey { conn: key, nth: self.nth }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Storing(_))
+    }
+
+    /// Reads were paused until now: the time says nothing of the peer.
+    pub fn rested(&mut self, now: Time) {
+        self.heart.rest(now);
+        if let Some(correlator) = &mut self.correlator {
+            correlator.heard_nothing(now);
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        match self.phase {
+            Phase::Dialling(_) => Status::Connecting,
+            Phase::Storing(_) | Phase::Open => Status::Connected,
+            Phase::Waiting | Phase::Redialling => Status::Reconnecting,
+            Phase::Dead => Status::Disconnected,
+        }
+    }
+
+    pub fn has_tags(&self, wanted: &[(String, String)]) -> bool {
+        has_tags(&self.tags, wanted)
+    }
+
+    pub fn sends_in_flight(&self) -> usize {
+        self.correlator.as_ref().map_or(0, |correlator| correlator.in_flight())
+    }
+
+    pub fn info(&self) -> Info {
+        Info {
+            id: self.id.clone(),
+            url: self.spec.dial.target.redacted(),
+            status: self.status(),
+            direction: Direction::Out,
+            topic: self.publish.as_ref().map(|spec| spec.topic.clone()),
+            content_type: match self.content_type {
+                None => "",
+                Some(Kind::Text) => "text/plain",
+                Some(Kind::Binary) => "application/octet-stream",
+            },
+            tags: self.tags.clone(),
+            auto_reconnect: self.spec.settings.auto_reconnect,
+            created: self.created,
+            connected: if self.is_open() { self.connected } else { None },
+            last_error: self.last_error.as_deref().unwrap_or_default().to_owned(),
+            epoch: self.numbering.epoch(),
+            seq: self.numbering.last_seq(),
+            subprotocol: self.subprotocol.clone(),
+            attempt: self.attempt,
+            sends_in_flight: self.sends_in_flight() as u32,
+            counters: self.counters,
+        }
+    }
+
+    pub fn record(&self, clean: bool) -> Record {
+        Record {
+            id: self.id.clone(),
+            spec: self.spec.clone(),
+            tags: self.tags.clone(),
+            publish: self.publish.as_deref().cloned(),
+            created: self.created,
+            epoch: self.numbering.epoch(),
+            last_seq: clean.then(|| self.numbering.last_seq()),
+            clean,
+            status: self.status(),
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! The whole core of a shard in a hostile world, from a seed: virtual time, fake peers that speak
+//! real frames, a store, a bus and a spill log that are slow and fail, callers of every kind, a
+//! crash and what is taken up after it; then the world heals, and nothing may be left undone.
+//!
+//! `WSM_SEEDS=50000 cargo test --lib --no-default-features -- sim` runs more, `WSM_SEED=7` one.
+
+mod callers;
+mod follow;
+mod oracle;
+mod peer;
+mod world;
+
+use super::*;
+use crate::{
+    core::{
+        correlation::{Inject, Kind, Rule},
+        io::{DialFailed, Fetch, FetchFrom, Fetched, Follow, Followed, List, Opened, Send, Update},
+        publish::{
+            self, Format, Gaps, Ordering, Overflow,
+            batch::{Batch, BatchId, EventKind, PublishError},
+        },
+        reason::{Certainty, CloseCause, DropReason},
+        ring::RecordKind,
+        spec::{Connect, Dial, Record, Restore, Settings, Spec, Status},
+        target::Target,
+        time::Wall,
+    },
+    wire::{
+        event::{Body, LifecycleState as S, ParsedMessage, parse_event},
+        ws::{self, Decoder, Role},
+    },
+};
+use bytes::Bytes;
+use callers::Upstream;
+use follow::Follower;
+use oracle::{Pending, Seen};
+use peer::{Manner, Peer, Style};
+use std::{collections::BTreeSet, time::Duration};
+use world::{Bus, Event, Rng, Socket, Spill, Store};
+
+const TRACE_LINES: usize = 40;
+const SEEDS_DEFAULT: u64 = 1000;
+/// 2023; only labels are made of it.
+const WALL_MILLIS: u64 = 1_700_000_000_000;
+const FAULTS_MILLIS: u64 = 60_000;
+/// From the healing to the last demand.
+const HEALING: Duration = Duration::from_secs(60);
+
+/// What is broken on purpose, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Canary {
+    Healthy,
+    LosesAnswer,
+    AnswersTwice,
+    CrossesReplies,
+    LiesOfNotSent,
+    LosesEvent,
+    LosesGap,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stats {
+    steps: u64,
+    answers: u64,
+    replies: u64,
+    not_sent: u64,
+    published: u64,
+    gaps: u64,
+    spilled: u64,
+    followed: u64,
+    overruns: u64,
+    gone: u64,
+}
+
+impl Stats {
+    fn add(&mut self, other: &Stats) {
+        self.steps += other.steps;
+        self.answers += other.answers;
+        self.replies += other.replies;
+        self.not_sent += other.not_sent;
+        self.published += other.published;
+        self.gaps += other.gaps;
+        self.spilled += other.spilled;
+        self.followed += other.followed;
+        self.overruns += other.overruns;
+        self.gone += other.gone;
+    }
+}
+
+/// One connection's part of a topic.
+type Place = (Arc<str>, ConnectionId);
+
+struct World {
+    rng: Rng,
+    canary: Canary,
+    now: Now,
+    core: ShardCore,
+    setup: Setup,
+    fx: Effects,
+    events: BTreeMap<(Time, u64), Event>,
+    order: u64,
+    upstreams: Vec<Upstream>,
+    sockets: BTreeMap<u64, Socket>,
+    live: BTreeMap<SocketKey, u64>,
+    next_sid: u64,
+    store: Store,
+    store_slow: u64,
+    store_fails: u64,
+    bus: Bus,
+    bus_slow: u64,
+    spill: Spill,
+    /// Callers.
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: u64,
+    next_nonce: u64,
+    issuing: Option<Ticket>,
+    cancelling: Option<Ticket>,
+    caller_millis: u64,
+    never: BTreeSet<u64>,
+    peer_saw: BTreeSet<u64>,
+    followers: Vec<Follower>,
+    watch_at: Option<u64>,
+    lifecycles: BTreeMap<ConnectionId, S>,
+    /// What the bus has.
+    topics: BTreeMap<Place, Seen>,
+    taken: BTreeSet<(BatchId, usize)>,
+    refused: Vec<(Place, (u64, u64, u64))>,
+    records_refused: BTreeSet<ConnectionId>,
+    digests: BTreeMap<(ConnectionId, u64, u64), u64>,
+    crashes: u32,
+    /// By the wall clock, in nanoseconds: ids of batches begin there.
+    restarted: u64,
+    /// Between a crash and the restart.
+    down: bool,
+    healed: bool,
+    stopped: bool,
+    stats: Stats,
+    hash: u64,
+    trace: VecDeque<(u64, &'static str, u64, u64)>,
+}
+
+impl World {
+    fn new(seed: u64, canary: Canary) -> Self {
+        let mut rng = Rng(seed);
+        let now = Now { mono: Time::from_millis(5), wall: Wall::from_unix_millis(WALL_MILLIS) };
+        let setup = Setup {
+            shard: 0,
+            shards: 1,
+            instance: "sim".into(),
+            connections_max: 60,
+            outbox_bytes_max: 2000 + rng.below(60_000) as usize,
+            ring_bytes: 256 * 1024,
+            dials_per_second: 20 + rng.below(200) as u32,
+            publish: PublishBounds {
+                batch_bytes: 500 + rng.below(8000) as usize,
+                batch_count: 1 + rng.below(20) as usize,
+                linger: Duration::from_millis(5),
+                in_flight: 1 + rng.below(4) as usize,
+                queue_bytes: 8000 + rng.below(60_000) as usize,
+                spill: !rng.chance(200),
+                lane_wait_bytes: 1000 + rng.below(8000) as usize,
+            },
+            lifecycle_topic: "lifecycle".into(),
+            seed: rng.next(),
+        };
+        let refuses = rng.chance(300);
+        let spill = Spill { bound: rng.below(60_000) as usize, ..Spill::default() };
+        let mut world = World {
+            canary,
+            now,
+            core: ShardCore::new(now, setup.clone()),
+            setup,
+            fx: Vec::new(),
+            events: BTreeMap::new(),
+            order: 0,
+            upstreams: Vec::new(),
+            sockets: BTreeMap::new(),
+            live: BTreeMap::new(),
+            next_sid: 0,
+            store: Store::default(),
+            store_slow: *rng.pick(&[1, 50, 2000]),
+            store_fails: *rng.pick(&[0, 0, 100]),
+            bus: Bus { refuses, ..Bus::default() },
+            bus_slow: *rng.pick(&[2, 30, 400]),
+            spill,
+            pending: BTreeMap::new(),
+            next_ticket: 1,
+            next_nonce: 1,
+            issuing: None,
+            cancelling: None,
+            caller_millis: 40 + rng.below(160),
+            never: BTreeSet::new(),
+            peer_saw: BTreeSet::new(),
+            followers: Vec::new(),
+            watch_at: Some(0),
+            lifecycles: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            refused: Vec::new(),
+            records_refused: BTreeSet::new(),
+            digests: BTreeMap::new(),
+            crashes: 0,
+            restarted: 0,
+            down: false,
+            healed: false,
+            stopped: false,
+            stats: Stats::default(),
+            hash: seed,
+            trace: VecDeque::new(),
+            rng,
+        };
+        world.prepare();
+        world
+    }
+
+    fn prepare(&mut self) {
+        // Mostly few: then more worlds fit into a minute.
+        let more = self.rng.below(31).min(self.rng.below(31));
+        for index in 0..10 + more as usize {
+            let upstream = Upstream::new(index, &mut self.rng);
+            self.upstreams.push(upstream);
+        }
+        for index in 0..self.upstreams.len() {
+            if self.rng.chance(800) {
+                self.connect(index);
+            }
+        }
+        self.after(Duration::from_millis(1), Event::Caller);
+        self.after(Duration::from_millis(500), Event::Fault);
+        self.at(Time::from_millis(FAULTS_MILLIS), Event::Heal);
+        if self.rng.chance(400) {
+            let at = Time::from_millis(15_000 + self.rng.below(35_000));
+            self.at(at, Event::Crash);
+        } else if self.rng.chance(300) {
+            let at = Time::from_millis(10_000 + self.rng.below(40_000));
+            let millis = self.rng.below(7_200_000) as i64 - 3_600_000;
+            self.at(at, Event::WallJump(millis));
+        }
+    }
+
+    /// Up to this time, or until nothing is to happen any more.
+    fn run_until(&mut self, end: Time) {
+        while !self.stopped {
+            let event = self.events.first_key_value().map(|((at, _), _)| *at);
+            let timer = if self.down { None } else { self.core.poll_timeout() };
+            let Some(next) = event.into_iter().chain(timer).min() else { break };
+            if next > end {
+                break;
+            }
+            self.advance(next);
+            // Several inputs of one moment may share a turn.
+            while let Some(entry) = self.events.first_entry()
+                && entry.key().0 <= self.now.mono
+            {
+                let event = entry.remove();
+                self.stats.steps += 1;
+                assert!(self.stats.steps < 2_000_000, "the world does not come to rest");
+                self.happen(event);
+                if self.rng.chance(700) {
+                    break;
+                }
+            }
+            if !self.down {
+                self.turn();
+            }
+        }
+        self.advance(end.max(self.now.mono));
+    }
+
+    fn advance(&mut self, to: Time) {
+        let passed = to.since(self.now.mono);
+        self.now.mono = self.now.mono.max(to);
+        self.now.wall = Wall::from_unix_nanos(self.now.wall.unix_nanos() + passed.as_nanos() as u64);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Caller => self.caller(),
+            Event::Fault => self.fault(),
+            Event::Dialled(sid, opened) => self.dialled(sid, opened),
+            Event::ToPeer(sid, bytes) => self.heard(sid, bytes),
+            Event::Says(sid, bytes) => self.says(sid, bytes),
+            Event::FromPeer(sid, bytes) => self.received(sid, bytes),
+            Event::PeerLeaves(sid) => self.peer_left(sid),
+            Event::Writable(sid) => self.writable(sid),
+            Event::Feed(sid) => self.feed(sid),
+            Event::Stored => self.stored(),
+            Event::Published => self.published(),
+            Event::Spilled => self.spilled(),
+            Event::Fetch(follower) => self.fetch(follower),
+            Event::WallJump(millis) => {
+                let wall = self.now.wall.unix_nanos() as i64 + millis * 1_000_000;
+                self.now.wall = Wall::from_unix_nanos(wall as u64);
+            }
+            Event::Crash => self.crash(),
+            Event::Restart => self.restart(),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// The bus stands still for a while; a peer leaves.
+    fn fault(&mut self) {
+        if self.healed {
+            return;
+        }
+        let wait = self.rng.millis(500, 4000);
+        self.after(wait, Event::Fault);
+        if self.rng.chance(300) {
+            self.bus.down_until = self.now.mono + self.rng.millis(500, 8000);
+        }
+        if self.rng.chance(500) && !self.live.is_empty() {
+            let nth = self.rng.below(self.live.len() as u64) as usize;
+            let sid = self.live.values().nth(nth).copied().unwrap();
+            if self.sockets.get(&sid).is_some_and(|socket| socket.open) {
+                self.peer_left(sid);
+            }
+        }
+    }
+
+    /// The process dies: its memory, its sockets and its callers with it.
+    fn crash(&mut self) {
+        self.note("crash", 0, 0);
+        self.crashes += 1;
+        self.down = true;
+        self.pending.clear();
+        for socket in self.sockets.values_mut() {
+            socket.open = false;
+        }
+        self.live.clear();
+        // Some of what was under way still arrives.
+        let arrive = self.rng.below(self.store.queue.len() as u64 + 1);
+        for _ in 0..arrive {
+            if let Some(op) = self.store.queue.pop_front() {
+                self.store.apply(op);
+            }
+        }
+        self.store.queue.clear();
+        if self.bus.doomed == 0
+            && let Some(batch) = self.bus.queue.pop_front()
+        {
+            let arrived = self.rng.below(batch.events.len() as u64 + 1) as usize;
+            self.take_events(&batch, arrived, &[]);
+        }
+        self.bus.queue.clear();
+        self.bus.doomed = 0;
+        self.spill.queue.clear();
+        self.events.retain(|_, event| {
+            !matches!(event, Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..))
+        });
+        let wait = self.rng.millis(20, 3000);
+        self.after(wait, Event::Restart);
+    }
+
+    fn restart(&mut self) {
+        self.down = false;
+        self.restarted = self.now.wall.unix_nanos();
+        self.setup.seed = self.rng.next();
+        self.core = ShardCore::new(self.now, self.setup.clone());
+        self.lifecycles.clear();
+        self.watch_at = Some(0);
+        let documents: Vec<Record> = self.store.documents.values().cloned().collect();
+        for record in documents {
+            let id = record.id.clone();
+            let restore = Restore {
+                id: record.id,
+                spec: record.spec,
+                tags: record.tags,
+                publish: record.publish,
+                created: record.created,
+                epoch: record.epoch,
+                last_seq: record.last_seq,
+                clean: record.clean,
+            };
+            self.command(Pending::Other, Command::Restore(Box::new(restore)));
+            if let Ok(info) = self.core.info(&id) {
+                let upstream = self.upstreams.iter_mut().find(|upstream| upstream.id == id).unwrap();
+                assert!(info.epoch > upstream.epoch, "{id}: {} after {}", info.epoch, upstream.epoch);
+                upstream.epoch = info.epoch;
+            }
+        }
+        for follower in 0..self.followers.len() {
+            if std::mem::take(&mut self.followers[follower].parked) {
+                self.after(Duration::from_millis(100), Event::Fetch(follower));
+            }
+        }
+        self.after(Duration::from_millis(10), Event::Caller);
+    }
+
+    fn heal(&mut self) {
+        self.note("heal", 0, 0);
+        self.healed = true;
+        self.bus.down_until = Time::ZERO;
+        let stalled: Vec<u64> = self.sockets.keys().copied().collect();
+        for sid in stalled {
+            self.after(Duration::ZERO, Event::Writable(sid));
+        }
+    }
+
+    /// The world is well again: everything that is to be up is up, and nothing is left undone.
+    fn demand_health(&mut self) {
+        let core = &self.core;
+        for (_, connection) in core.connections.iter() {
+            let settings = &connection.spec.settings;
+            if settings.auto_reconnect && settings.reconnect_attempts_max == 0 {
+                assert_eq!(connection.status(), Status::Connected, "{} is not back", connection.id);
+            }
+            assert!(!connection.reads_paused, "{} is paused", connection.id);
+        }
+        let gauges = core.publisher().gauges();
+        assert_eq!((gauges.batches_in_flight, gauges.spilled_messages), (0, 0), "{gauges:?}");
+        assert!(gauges.queued_bytes == 0 && gauges.holding_lanes == 0, "{gauges:?}");
+        assert_eq!(core.sends_in_flight(), 0, "a Send still waits");
+        for (ticket, pending) in &self.pending {
+            let waits = matches!(pending, Pending::Fetch(_) | Pending::Watch(_));
+            assert!(waits, "{ticket:?} was never answered");
+        }
+    }
+
+    fn run(&mut self) {
+        self.run_until(Time::from_millis(FAULTS_MILLIS) + HEALING);
+        // Feeds never pause: a moment between two of them is looked for.
+        for _ in 0..100 {
+            let publisher = self.core.publisher();
+            let drained = publisher.is_drained() && publisher.gauges().spilled_messages == 0;
+            if drained && self.core.sends_in_flight() == 0 {
+                break;
+            }
+            self.run_until(self.now.mono + Duration::from_millis(7));
+        }
+        self.demand_health();
+        let open_lanes: Vec<_> = (self.core.connections.iter())
+            .filter(|(_, c)| c.lane.is_some() && !matches!(c.phase, crate::core::connection::Phase::Dead))
+            .map(|(_, c)| {
+                let spec = c.publish.as_ref().unwrap();
+                let gaps_topic =
+                    if spec.gaps == Gaps::InBand { spec.topic.clone() } else { "lifecycle".into() };
+                ((gaps_topic, c.id.clone()), (c.numbering.epoch(), c.numbering.last_seq()))
+            })
+            .collect();
+        self.command(Pending::Stop, Command::Stop);
+        self.run_until(self.now.mono + Duration::from_secs(30));
+        assert!(self.stopped, "Stop was never answered");
+        // What is on the spill log would be published after the next start.
+        for record in std::mem::take(&mut self.spill.records) {
+            let batch = Arc::new(Batch::decode(&record).unwrap());
+            self.take_events(&batch, batch.events.len(), &[]);
+        }
+        for (place, end) in open_lanes {
+            let seen = self.topics.get(&place);
+            let ends = seen.map(|seen| &seen.ends[..]).unwrap_or_default();
+            assert!(ends.contains(&end), "{place:?}: no end marker {end:?} among {ends:?}");
+        }
+        self.check_topics();
+        // A delete that failed leaves its document; nothing else does.
+        let wanted = |record: &Record| record.spec.settings.auto_reconnect;
+        assert!(self.store_fails > 0 || self.store.documents.values().all(wanted), "a document too many");
+    }
+}
+
+/// The hash of everything that happened, or what went wrong.
+fn simulate(seed: u64, canary: Canary) -> Result<(u64, Stats), String> {
+    let mut world = World::new(seed, canary);
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    ran.map(|()| (world.hash, world.stats)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let mut report = format!("seed {seed}: {}\n", text.unwrap_or_default());
+        for (at, what, a, b) in &world.trace {
+            report += &format!("  {:>10.3} ms {what} {a} {b}\n", *at as f64 / 1e6);
+        }
+        report
+    })
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_is_lost_or_told_twice_whatever_the_world_does() {
+    let seeds = match number_of("WSM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number_of("WSM_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let (mut stats, mut failed) = (Stats::default(), 0);
+    for seed in seeds {
+        match simulate(seed, Canary::Healthy) {
+            Ok((_, ran)) => stats.add(&ran),
+            Err(report) => {
+                println!("{report}");
+                failed += 1;
+                assert!(failed < 5, "five seeds failed");
+            }
+        }
+    }
+    println!("{stats:?}");
+    assert_eq!(failed, 0);
+}
+
+#[test]
+fn a_seed_replays_to_the_last_event() {
+    for seed in [3, 17, 40_000] {
+        assert_eq!(simulate(seed, Canary::Healthy), simulate(seed, Canary::Healthy));
+    }
+}
+
+#[test]
+fn a_broken_core_is_found() {
+    use Canary::*;
+    for canary in [LosesAnswer, AnswersTwice, CrossesReplies, LiesOfNotSent, LosesEvent, LosesGap] {
+        let found = (0..200).find(|seed| simulate(*seed, canary).is_err());
+        assert!(found.is_some(), "{canary:?} was not found within 200 seeds");
+    }
+}

@@ -5,7 +5,15 @@ pub mod limits;
 pub mod wire;
 
 #[cfg(feature = "server")]
+pub mod backend;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod pki;
+#[cfg(feature = "server")]
 pub mod ports;
+#[cfg(feature = "server")]
+pub mod telemetry;
 
 #[cfg(feature = "server")]
 pub mod proto {

@@ -1,0 +1,275 @@
+//! What no single setting can tell: relations between settings, files, and what this version
+//! does not build. Nothing stops at the first problem.
+
+use super::{
+    Backend, Config, schema,
+    sources::{Resolved, Source},
+    value::{HostPort, show_bytes, show_span},
+};
+use rustls::{
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use std::{fs, net::SocketAddr, path::Path};
+
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub problems: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// A sidecar is configured when one of these is given.
+pub const SIDECAR: &[&str] = &["dapr_grpc_endpoint", "dapr_grpc_port", "dapr_http_port"];
+
+/// Backends that are built in. Lifting a restriction means a change here, and nowhere else.
+const BACKENDS_BUILT: &[Backend] = &[Backend::Embedded];
+/// Settings that the contract names and this version does not build.
+const NOT_BUILT: &[&str] = &["redis_url", "rooms_pubsub", "jararaca_channels"];
+
+pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
+    not_built(config, values, findings);
+    addresses(config, values, findings);
+    relations(config, values, findings);
+    tls(config, values, findings);
+    files(config, values, findings);
+}
+
+fn not_built(config: &Config, values: &Resolved, findings: &mut Findings) {
+    if values.sound(&["backend"]) && !BACKENDS_BUILT.contains(&config.backend) {
+        let name = config.backend.name();
+        let source = &values.entry("backend").source;
+        let why = match source {
+            Source::Default | Source::Derived(_) => {
+                let given = SIDECAR.iter().filter(|key| values.given(key));
+                let sources: Vec<_> = given.map(|key| values.entry(key).source.to_string()).collect();
+                format!("chosen because of {}", sources.join(", "))
+            }
+            source => source.to_string(),
+        };
+        findings.problems.push(format!(
+            "backend = '{name}' ({why}) is not supported by this version; give --backend embedded"
+        ));
+    }
+    for key in NOT_BUILT.iter().filter(|key| values.given(key)) {
+        let source = &values.entry(key).source;
+        findings.problems.push(format!("{key} ({source}) is not supported by this version; leave it out"));
+    }
+}
+
+fn addresses(config: &Config, values: &Resolved, findings: &mut Findings) {
+    let ports =
+        [("http_port", config.http_port), ("grpc_port", config.grpc_port), ("admin_port", config.admin_port)];
+    for (index, (key, port)) in ports.iter().enumerate() {
+        for (other, same) in &ports[index + 1..] {
+            if port == same && *port != 0 && values.sound(&[key, other]) {
+                findings.problems.push(format!(
+                    "{key} ({}) and {other} ({}) are both {port}; give them different ports, or 0 for any",
+                    values.entry(key).source,
+                    values.entry(other).source
+                ));
+            }
+        }
+    }
+    if values.sound(&["instance_id"]) && config.instance_id.contains([':', '/']) {
+        findings.problems.push(format!(
+            "instance_id = '{}' ({}) must not hold ':' or '/'; give another with --instance-id",
+            config.instance_id,
+            values.entry("instance_id").source
+        ));
+    }
+    if let Some(told) = &config.advertise
+        && config.grpc_port != 0
+        && values.sound(&["advertise", "grpc_port", "listen"])
+        && let Err(wrong) = reachable(told, config.grpc_address())
+    {
+        findings.problems.push(format!("advertise ({}): {wrong}", values.entry("advertise").source));
+    }
+    if !config.listen.is_loopback() {
+        findings.warnings.push(format!(
+            "listen = {} opens the public ports to the network and no credentials are configured: \
+             whoever reaches them may use every connection",
+            config.listen
+        ));
+    }
+    if !config.admin_listen.is_loopback() {
+        findings.warnings.push(format!(
+            "admin_listen = {} opens the admin port, which asks for no credentials, to the network",
+            config.admin_listen
+        ));
+    }
+}
+
+/// Refuses what surely nobody listens on; a name, or another machine's address in front of this
+/// one (a load balancer, NAT), cannot be judged from here.
+pub fn reachable(told: &HostPort, bound: SocketAddr) -> Result<(), String> {
+    let way_out = format!("the gRPC port listens on {bound}; give that, or leave --advertise out");
+    let Some(ip) = told.ip() else { return Ok(()) };
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!("{told} is no address that a peer can reach: {way_out}"));
+    }
+    let ours = ip == bound.ip() || (ip.is_loopback() && bound.ip().is_unspecified());
+    if bound.ip().is_loopback() && !ours {
+        return Err(format!("nobody listens on {told}: {way_out}, or --listen on that address"));
+    }
+    if ours && told.port != bound.port() {
+        return Err(format!("nobody listens on {told}: {way_out}"));
+    }
+    if ip.is_loopback() && !ours {
+        return Err(format!("nobody listens on {told}: {way_out}"));
+    }
+    Ok(())
+}
+
+fn relations(config: &Config, values: &Resolved, findings: &mut Findings) {
+    // (the smaller, the larger, holds, the way out)
+    let rules = [
+        (
+            "reconnect_base_delay_ms",
+            "reconnect_max_delay_ms",
+            config.reconnect.base_delay <= config.reconnect.max_delay,
+            "must not be more than",
+        ),
+        ("ping_interval", "pong_timeout", config.ping_interval < config.pong_timeout, "must be less than"),
+        (
+            "drain_lame_duck",
+            "drain_timeout",
+            config.drain_lame_duck <= config.drain_timeout,
+            "must not be more than",
+        ),
+        (
+            "publish_batch_bytes",
+            "publish_queue_bytes",
+            config.publish.batch_bytes <= config.publish.queue_bytes,
+            "must not be more than",
+        ),
+        (
+            "bus_segment_bytes",
+            "bus_topic_bytes_max",
+            config.bus.segment_bytes <= config.bus.topic_bytes_max,
+            "must not be more than",
+        ),
+    ];
+    for (small, large, holds, must) in rules {
+        if !holds && values.sound(&[small, large]) {
+            let show = |key: &str| {
+                let entry = values.entry(key);
+                format!("{} ({})", entry.value.as_ref().map(|it| it.show()).unwrap_or_default(), entry.source)
+            };
+            findings.problems.push(format!("{small} = {} {must} {large} = {}", show(small), show(large)));
+        }
+    }
+    if config.max_message_bytes > config.publish.queue_bytes {
+        findings.warnings.push(format!(
+            "max_message_bytes = {} is more than publish_queue_bytes = {}: such a message goes by the disk",
+            show_bytes(config.max_message_bytes as u64),
+            show_bytes(config.publish.queue_bytes as u64)
+        ));
+    }
+    if config.default_timeout > config.drain_timeout && values.given("default_timeout_ms") {
+        findings.warnings.push(format!(
+            "default_timeout_ms = {} is more than drain_timeout = {}: a drain may cut Sends short",
+            show_span(config.default_timeout),
+            show_span(config.drain_timeout)
+        ));
+    }
+}
+
+fn tls(config: &Config, values: &Resolved, findings: &mut Findings) {
+    for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        if values.given(one) && !values.given(other) {
+            let flag = schema::position(other).map(|at| schema::SETTINGS[at].flag()).unwrap_or_default();
+            let source = &values.entry(one).source;
+            findings.problems.push(format!("{one} ({source}) needs {other} too; give --{flag}"));
+        }
+    }
+    if let Some(files) = &config.tls {
+        let cert = certificates(&files.cert);
+        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+            format!("{}: no private key in PEM form can be read: {error}", files.key.display())
+        });
+        match (cert, key) {
+            (Ok(chain), Ok(key)) => {
+                let provider: CryptoProvider = ring::default_provider();
+                if let Err(error) = CertifiedKey::from_der(chain, key, &provider) {
+                    findings.problems.push(format!(
+                        "tls_cert {} and tls_key {} do not go together: {error}; give the key of this certificate",
+                        files.cert.display(),
+                        files.key.display()
+                    ));
+                }
+            }
+            (cert, key) => {
+                let blame = |key: &str| values.entry(key).source.to_string();
+                findings
+                    .problems
+                    .extend(cert.err().map(|it| format!("tls_cert ({}) {it}", blame("tls_cert"))));
+                findings.problems.extend(key.err().map(|it| format!("tls_key ({}) {it}", blame("tls_key"))));
+            }
+        }
+    }
+    if let Some(path) = &config.tls_roots
+        && let Err(wrong) = certificates(path)
+    {
+        findings.problems.push(format!("tls_roots ({}) {wrong}", values.entry("tls_roots").source));
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        format!("{}: no certificate in PEM form can be read: {error}", path.display())
+    };
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?;
+    let chain: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?;
+    if chain.is_empty() {
+        return Err(unreadable(&"the file holds none"));
+    }
+    Ok(chain)
+}
+
+fn files(config: &Config, values: &Resolved, findings: &mut Findings) {
+    let folder = config.data_dir.display();
+    let source = &values.entry("data_dir").source;
+    let above = existing(&config.data_dir).and_then(|it| fs::metadata(it).ok());
+    let wrong = match above {
+        None => Some("cannot be made: no folder above it is there"),
+        Some(meta) if !meta.is_dir() => Some("is not a folder, or lies under a file"),
+        Some(meta) if meta.permissions().readonly() => Some("cannot be written"),
+        Some(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        findings
+            .problems
+            .push(format!("data_dir = '{folder}' ({source}) {wrong}; give another with --data-dir"));
+    }
+    if let Some(path) = &config.secret_key_file {
+        let source = &values.entry("secret_key_file").source;
+        match fs::File::open(path).and_then(|file| file.metadata()) {
+            Ok(meta) if !meta.is_file() => {
+                let path = path.display();
+                findings.problems.push(format!("secret_key_file = '{path}' ({source}) is not a file"));
+            }
+            Ok(meta) => {
+                use std::os::unix::fs::PermissionsExt;
+                if meta.permissions().mode() & 0o077 != 0 {
+                    findings.warnings.push(format!(
+                        "secret_key_file '{}' can be read by others than its owner; chmod 600 it",
+                        path.display()
+                    ));
+                }
+            }
+            Err(error) => findings.problems.push(format!(
+                "secret_key_file = '{}' ({source}) cannot be read: {error}; copy the fleet's file there, \
+                 or leave it out to have one made in the data folder",
+                path.display()
+            )),
+        }
+    }
+}
+
+/// The folder, or the nearest one above it that is there.
+fn existing(path: &Path) -> Option<&Path> {
+    path.ancestors()
+        .map(|it| if it.as_os_str().is_empty() { Path::new(".") } else { it })
+        .find(|it| it.exists())
+}

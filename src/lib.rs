@@ -1,17 +1,25 @@
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod backend;
 pub mod core;
 pub mod limits;
 pub mod wire;
 
 #[cfg(feature = "server")]
-pub mod backend;
+pub mod api;
+#[cfg(feature = "server")]
+pub mod boot;
+#[cfg(feature = "server")]
+pub mod commands;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod pki;
 #[cfg(feature = "server")]
 pub mod ports;
+#[cfg(feature = "server")]
+pub mod shard;
 #[cfg(feature = "server")]
 pub mod telemetry;
 

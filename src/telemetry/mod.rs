@@ -1,3 +1,9 @@
 //! What the process tells about itself.
 
+mod catalogue;
+pub mod collect;
 pub mod logs;
+mod process;
+mod snapshot;
+
+pub use catalogue::markdown_table;

@@ -1,0 +1,178 @@
+//! The Connect protocol, unary: JSON or binary by `POST /virtufin.WebSocketManager/{method}`.
+
+use super::{
+    caller,
+    json::{self, Refusal},
+    rest,
+    service::{Caller, Service},
+    status,
+};
+use crate::core::reason::{Fault, FaultKind};
+use axum::{Router, body::Body, extract::Path, routing::post};
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+#[cfg(test)]
+mod tests;
+
+const BINARY: &str = "application/proto";
+const STREAM_TYPES: [&str; 2] = ["application/connect+json", "application/connect+proto"];
+/// Envelope flag of the last frame of a Connect stream.
+const END_OF_STREAM: u8 = 2;
+
+pub fn router(service: &Service) -> Router {
+    let service = service.clone();
+    Router::new().route(
+        "/virtufin.WebSocketManager/{method}",
+        post(async move |Path(method): Path<String>, request: Request<Body>| {
+            let media = json::media_type(request.headers()).unwrap_or_default();
+            if STREAM_TYPES.contains(&media.as_str()) {
+                return refuse_stream(&media);
+            }
+            handle(&service, &method, &media, request).await.unwrap_or_else(refuse)
+        }),
+    )
+}
+
+async fn handle(
+    service: &Service,
+    method: &str,
+    media: &str,
+    request: Request<Body>,
+) -> Result<Response<Body>, Refusal> {
+    let codec = match media {
+        json::JSON => Codec::Json,
+        BINARY => Codec::Binary,
+        _ => {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                FaultKind::Invalid,
+                "content-type: must be application/json or application/proto",
+            ));
+        }
+    };
+    let (parts, body) = request.into_parts();
+    check_head(&parts.headers)?;
+    let caller = caller::of_connect(&parts.headers, &parts.extensions);
+    let body = json::read(body).await?;
+    call(service, &caller, method, codec, body).await
+}
+
+fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get("connect-protocol-version") {
+        Some(version) if version != "1" => {
+            return Err(Fault::invalid("connect-protocol-version", "must be 1").into());
+        }
+        _ => {}
+    }
+    match headers.get(header::CONTENT_ENCODING) {
+        // Connect's own answer for an encoding that a server does not have.
+        Some(encoding) if encoding != "identity" => Err(Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            FaultKind::Unimplemented,
+            "content-encoding: only identity is accepted",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Codec {
+    Json,
+    Binary,
+}
+
+impl Codec {
+    fn decode<T>(self, body: Bytes) -> Result<T, Fault>
+    where
+        T: prost::Message + Default + serde::de::DeserializeOwned,
+    {
+        match self {
+            Codec::Json => json::decode(&body),
+            Codec::Binary => {
+                T::decode(body).map_err(|error| Fault::invalid("body", format!("does not decode: {error}")))
+            }
+        }
+    }
+
+    fn encode<T: prost::Message + serde::Serialize>(self, message: &T) -> Response<Body> {
+        match self {
+            Codec::Json => json::ok(message),
+            Codec::Binary => json::plain(StatusCode::OK, BINARY, message.encode_to_vec()),
+        }
+    }
+}
+
+macro_rules! calls {
+    ($($name:literal $rpc:ident;)+) => {
+        async fn call(
+            service: &Service,
+            caller: &Caller,
+            method: &str,
+            codec: Codec,
+            body: Bytes,
+        ) -> Result<Response<Body>, Refusal> {
+            match (method, codec) {
+                ("Update", Codec::Json) => {
+                    Ok(codec.encode(&service.update(caller, rest::decode_update(&body, false)?).await?))
+                }
+                $(($name, _) => Ok(codec.encode(&service.$rpc(caller, codec.decode(body)?).await?)),)+
+                ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
+                _ => Err(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method")),
+            }
+        }
+    };
+}
+
+calls! {
+    "Connect" connect;
+    "List" list;
+    "Get" get;
+    "Update" update;
+    "Disconnect" disconnect;
+    "StartPublish" start_publish;
+    "StopPublish" stop_publish;
+    "Send" send;
+    "SendBatch" send_batch;
+    "SendRaw" send_raw;
+    "SetTag" set_tag;
+    "GetTag" get_tag;
+    "SetTags" set_tags;
+    "GetTags" get_tags;
+}
+
+fn streaming() -> Fault {
+    Fault::new(FaultKind::Unimplemented, "streams are served over gRPC, gRPC-Web and server-sent events")
+}
+
+fn refuse(refusal: Refusal) -> Response<Body> {
+    let mut response = json::respond(refusal.http, &error(&refusal.fault));
+    if refusal.http == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let types = HeaderValue::from_static("application/json, application/proto");
+        response.headers_mut().insert("accept-post", types);
+    }
+    if refusal.fault.message.starts_with("content-encoding") {
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    response
+}
+
+/// A stream's errors come inside of it, with 200 before them.
+fn refuse_stream(media: &str) -> Response<Body> {
+    let end = json!({"error": error(&streaming())}).to_string();
+    let mut frame = vec![END_OF_STREAM];
+    frame.extend_from_slice(&(end.len() as u32).to_be_bytes());
+    frame.extend_from_slice(end.as_bytes());
+    let media = STREAM_TYPES.iter().find(|known| **known == media).unwrap_or(&STREAM_TYPES[0]);
+    json::plain(StatusCode::OK, media, frame)
+}
+
+fn error(fault: &Fault) -> Value {
+    let details: Vec<_> = status::typed_details(fault)
+        .into_iter()
+        .map(|(name, value)| json!({"type": name, "value": BASE64_STANDARD_NO_PAD.encode(value)}))
+        .collect();
+    json!({"code": status::row(fault.kind).connect, "message": status::message(fault), "details": details})
+}

@@ -1,0 +1,154 @@
+//! From the core's values to the contract's messages.
+
+use crate::{
+    core::{
+        io::Followed,
+        ring::RecordKind,
+        sequence,
+        spec::{Direction, Info, Status},
+        time::Wall,
+        watch,
+    },
+    proto::{self, ConnectionStatus, WebSocketConnection, received_message::Body},
+    wire::event::{self, Body as EventBody},
+};
+use pbjson_types::Timestamp;
+
+pub fn timestamp(wall: Wall) -> Timestamp {
+    let nanos = wall.unix_nanos();
+    Timestamp { seconds: (nanos / 1_000_000_000) as i64, nanos: (nanos % 1_000_000_000) as i32 }
+}
+
+pub fn status(status: Status) -> ConnectionStatus {
+    match status {
+        Status::Connecting => ConnectionStatus::Connecting,
+        Status::Connected => ConnectionStatus::Connected,
+        Status::Disconnected => ConnectionStatus::Disconnected,
+        Status::Error => ConnectionStatus::Error,
+        Status::Reconnecting => ConnectionStatus::Reconnecting,
+    }
+}
+
+pub fn connection(info: Info, instance: &str, shard: u32) -> WebSocketConnection {
+    WebSocketConnection {
+        id: info.id.to_string(),
+        url: info.url,
+        status: status(info.status).into(),
+        topic: info.topic.map(|topic| topic.to_string()).unwrap_or_default(),
+        instance_id: instance.to_owned(),
+        content_type: info.content_type.to_owned(),
+        tags: info.tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        created_at: Some(timestamp(info.created)),
+        auto_reconnect: info.auto_reconnect,
+        direction: match info.direction {
+            Direction::Out => proto::Direction::Out,
+            Direction::In => proto::Direction::In,
+        }
+        .into(),
+        shard,
+        rooms: Vec::new(),
+        user: String::new(),
+        last_error: info.last_error,
+        epoch: info.epoch,
+        seq: info.seq,
+        counters: Some(proto::ConnectionCounters {
+            messages_in: info.counters.messages_in,
+            bytes_in: info.counters.bytes_in,
+            messages_out: info.counters.messages_out,
+            bytes_out: info.counters.bytes_out,
+            reconnects: info.counters.reconnects.into(),
+            dropped: info.counters.dropped.into(),
+        }),
+        subprotocol: info.subprotocol.map(|name| name.to_string()).unwrap_or_default(),
+        connected_at: info.connected.map(timestamp),
+        reconnect_attempt: info.attempt,
+        sends_in_flight: info.sends_in_flight,
+    }
+}
+
+pub fn gap(gap: &sequence::Gap) -> proto::Gap {
+    let (to_epoch, to_seq) = gap.to.unwrap_or((0, 0));
+    proto::Gap {
+        from_epoch: gap.from_epoch,
+        from_seq: gap.from_seq,
+        to_epoch,
+        to_seq,
+        cause: gap.cause.name().to_owned(),
+        count: gap.count,
+    }
+}
+
+/// A record of the ring; without its cursor, which is the follower's own. None for what is not for
+/// followers of messages.
+pub fn followed(record: &Followed) -> Option<proto::ReceivedMessage> {
+    let mut message = proto::ReceivedMessage {
+        id: record.id.to_string(),
+        epoch: record.epoch,
+        seq: record.seq,
+        timestamp: Some(timestamp(record.wall)),
+        reply: record.reply,
+        ..Default::default()
+    };
+    message.body = Some(match record.kind {
+        RecordKind::Text => {
+            message.content_type = event::CONTENT_TEXT.to_owned();
+            // It was checked when it was read from the socket.
+            Body::Text(String::from_utf8_lossy(&record.payload).into_owned())
+        }
+        RecordKind::Binary => {
+            message.content_type = event::CONTENT_BINARY.to_owned();
+            Body::Data(record.payload.clone())
+        }
+        RecordKind::Gap => Body::Gap(gap(&sequence::Gap::decode(&record.payload)?)),
+        RecordKind::End => {
+            let end = sequence::End::decode(&record.payload)?;
+            Body::End(proto::End { epoch: end.epoch, last_seq: end.last_seq })
+        }
+        RecordKind::Lifecycle => return None,
+    });
+    Some(message)
+}
+
+/// A message read back from an event of a topic.
+pub fn parsed(message: event::ParsedMessage, topic: &str, offset: u64) -> proto::ReceivedMessage {
+    let mut received = proto::ReceivedMessage {
+        id: message.id,
+        epoch: message.epoch,
+        seq: message.seq,
+        timestamp: message.timestamp.map(timestamp),
+        content_type: message.content_type,
+        reply: message.reply,
+        possible_duplicate: message.possible_duplicate,
+        topic: topic.to_owned(),
+        offset,
+        ..Default::default()
+    };
+    received.body = Some(match message.body {
+        EventBody::Text(text) => Body::Text(text),
+        EventBody::Binary(data) => Body::Data(data.into()),
+        EventBody::Gap(found) => Body::Gap(proto::Gap {
+            from_epoch: found.from.0,
+            from_seq: found.from.1,
+            to_epoch: found.to.map_or(0, |to| to.0),
+            to_seq: found.to.map_or(0, |to| to.1),
+            cause: found.cause.name().to_owned(),
+            count: found.count,
+        }),
+        EventBody::End { epoch, last_seq } => Body::End(proto::End { epoch, last_seq }),
+        EventBody::Foreign(event) => Body::Text(String::from_utf8_lossy(&event).into_owned()),
+    });
+    received
+}
+
+pub fn lifecycle(event: &watch::LifecycleEvent, cursor: String) -> proto::LifecycleEvent {
+    proto::LifecycleEvent {
+        r#type: format!("{}{}", event::TYPE_LIFECYCLE, event.state.name()),
+        connection_id: event.connection.to_string(),
+        url: event.url.clone(),
+        instance_id: event.instance.to_string(),
+        reason: event.reason.to_string(),
+        attempt: event.attempt.unwrap_or(0),
+        timestamp: Some(timestamp(event.wall)),
+        cursor,
+    }
+}

@@ -1,0 +1,466 @@
+//! Receive and Watch: followers that pull. A follower asks its shard, or the topic's log, for what
+//! comes after its place and asks again when that was taken; nothing is pushed into a queue that
+//! could grow.
+
+use super::{convert, service::Flow};
+use crate::{
+    core::{
+        follow::continuity::{Continuity, Numbers},
+        id::ConnectionId,
+        io::{Answer, Command, Context, Fetch, FetchFrom, Fetched, Follow, Followed},
+        reason::{Fault, FaultKind, GapCause},
+        ring::RecordKind,
+        sequence::{End, Gap},
+        watch,
+    },
+    limits,
+    ports::{BackendError, Bus, Completion, TopicChunk, TopicFrom},
+    proto::{LifecycleEvent, ReceivedMessage, received_message::Body},
+    shard::mailbox::Hub,
+    wire::{
+        cursor::{Cursor, CursorKind, RingPlace},
+        event,
+    },
+};
+use futures_core::Stream;
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{self, Poll},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_local,
+};
+
+/// Where a follower begins.
+#[derive(Clone, Copy)]
+pub enum From<'a> {
+    Now,
+    Start,
+    After(&'a str),
+}
+
+type Sender<T> = mpsc::Sender<Result<T, Fault>>;
+
+/// What a slow reader may leave between the follower and its stream.
+const AHEAD: usize = 16;
+
+struct Received<T>(mpsc::Receiver<Result<T, Fault>>);
+
+impl<T> Stream for Received<T> {
+    type Item = Result<T, Fault>;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// Runs a follower beside its stream, and ends it when nobody reads the stream any more.
+fn run<T: Send + 'static>(
+    follow: impl FnOnce(Sender<T>) -> Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
+) -> Flow<T> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let following = follow(sender.clone());
+    spawn_local(async move {
+        tokio::select! {
+            biased;
+            () = sender.closed() => {}
+            ended = following => {
+                if let Err(fault) = ended {
+                    // A reader that went away needs no error.
+                    let _ = sender.send(Err(fault)).await;
+                }
+            }
+        }
+    });
+    Box::pin(Received(receiver))
+}
+
+async fn push<T>(sender: &Sender<T>, item: T) -> Result<(), Fault> {
+    sender.send(Ok(item)).await.map_err(|_| Fault::new(FaultKind::Cancelled, "the reader went away"))
+}
+
+async fn fetch(
+    hub: &Hub,
+    shard: u32,
+    context: &Context,
+    follow: Follow,
+    from: FetchFrom,
+    wait: bool,
+) -> Result<Fetched, Fault> {
+    let fetch = Fetch { follow, from, bytes_max: limits::FETCH_BYTES_MAX, wait };
+    match hub.call(shard, context.clone(), Command::Fetch(Box::new(fetch))).await? {
+        Answer::Fetched(fetched) => Ok(*fetched),
+        _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+    }
+}
+
+pub async fn connection(
+    hub: Hub,
+    context: Context,
+    id: ConnectionId,
+    from: From<'_>,
+) -> Result<Flow<ReceivedMessage>, Fault> {
+    let shard = hub.owner(&id);
+    let mut resumed = None;
+    let start = match from {
+        From::Now => FetchFrom::Now,
+        From::Start => FetchFrom::Start,
+        From::After(cursor) => match Cursor::decode_for(cursor, CursorKind::Connection)? {
+            Cursor::Connection { epoch, seq, hint } => {
+                resumed = Some((epoch, seq));
+                hint.map_or(FetchFrom::Start, |(incarnation, position)| FetchFrom::At {
+                    incarnation,
+                    position,
+                })
+            }
+            _ => return Err(Fault::invalid("cursor", "is not of a connection")),
+        },
+    };
+    let first = fetch(&hub, shard, &context, Follow::Connection(id.clone()), start, false).await?;
+    let continuity = match (resumed, from, first.numbering) {
+        (Some((epoch, seq)), ..) => {
+            let continuity = Continuity::resume(epoch, seq);
+            if first.numbering.is_some_and(|(epoch, last)| continuity.is_ahead_of(epoch, last)) {
+                return Err(Fault::invalid("cursor", "is ahead of the connection: it is of another one"));
+            }
+            continuity
+        }
+        (None, From::Now, Some((epoch, last))) => Continuity::resume(epoch, last),
+        (None, ..) => Continuity::from_start(),
+    };
+    let follower = Follower { hub, shard, context, id, continuity };
+    Ok(run(move |sender| Box::pin(follower.follow(first, sender))))
+}
+
+/// Follows one connection through its numbers.
+struct Follower {
+    hub: Hub,
+    shard: u32,
+    context: Context,
+    id: ConnectionId,
+    continuity: Continuity,
+}
+
+impl Follower {
+    async fn follow(mut self, first: Fetched, sender: Sender<ReceivedMessage>) -> Result<(), Fault> {
+        let mut fetched = first;
+        // What was read before anything could be missed is no overrun of a follower that begins now.
+        loop {
+            self.deliver(&fetched, &sender).await?;
+            if fetched.gone {
+                return Ok(());
+            }
+            let from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
+            let follow = Follow::Connection(self.id.clone());
+            fetched = match fetch(&self.hub, self.shard, &self.context, follow, from, true).await {
+                Ok(fetched) => fetched,
+                // It ended, and its last records were read.
+                Err(fault) if fault.kind == FaultKind::NotFound => return Ok(()),
+                Err(fault) => return Err(fault),
+            };
+        }
+    }
+
+    async fn deliver(&mut self, fetched: &Fetched, sender: &Sender<ReceivedMessage>) -> Result<(), Fault> {
+        if fetched.overrun {
+            self.continuity.overrun();
+        }
+        for record in &fetched.records {
+            let step = self.continuity.record(numbers(record));
+            if let Some(gap) = step.gap {
+                self.push_gap(&gap, fetched.incarnation, record.position, sender).await?;
+            }
+            if step.deliver
+                && let Some(mut message) = convert::followed(record)
+            {
+                message.cursor = self.cursor(fetched.incarnation, record.position);
+                push(sender, message).await?;
+            }
+        }
+        if !fetched.more
+            && let Some((epoch, last)) = fetched.numbering
+            && let Some(gap) = self.continuity.caught_up(epoch, last)
+        {
+            self.push_gap(&gap, fetched.incarnation, fetched.next, sender).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_gap(
+        &self,
+        gap: &Gap,
+        incarnation: u64,
+        position: u64,
+        sender: &Sender<ReceivedMessage>,
+    ) -> Result<(), Fault> {
+        let (epoch, seq) = self.continuity.last().unwrap_or_default();
+        let message = ReceivedMessage {
+            cursor: self.cursor(incarnation, position),
+            id: self.id.to_string(),
+            epoch,
+            seq,
+            body: Some(Body::Gap(convert::gap(gap))),
+            ..Default::default()
+        };
+        push(sender, message).await
+    }
+
+    fn cursor(&self, incarnation: u64, position: u64) -> String {
+        let (epoch, seq) = self.continuity.last().unwrap_or_default();
+        Cursor::Connection { epoch, seq, hint: Some((incarnation, position)) }.encode()
+    }
+}
+
+fn numbers(record: &Followed) -> Numbers {
+    let found = match record.kind {
+        RecordKind::Text | RecordKind::Binary => {
+            Some(Numbers::Message { epoch: record.epoch, seq: record.seq })
+        }
+        RecordKind::Gap => Gap::decode(&record.payload).map(Numbers::Gap),
+        RecordKind::End => End::decode(&record.payload).map(Numbers::End),
+        RecordKind::Lifecycle => None,
+    };
+    found.unwrap_or(Numbers::Other)
+}
+
+pub async fn tags(
+    hub: Hub,
+    context: Context,
+    tags: Vec<(String, String)>,
+    from: From<'_>,
+) -> Result<Flow<ReceivedMessage>, Fault> {
+    let places = places(from, CursorKind::Filter)?;
+    let mut starts = Vec::new();
+    for shard in 0..hub.shards() {
+        let start = match (from, places.get(shard as usize)) {
+            (From::Now, _) => FetchFrom::Now,
+            (From::After(_), Some(&(incarnation, position))) => FetchFrom::At { incarnation, position },
+            _ => FetchFrom::Start,
+        };
+        starts.push(fetch(&hub, shard, &context, Follow::Tags(tags.clone()), start, false).await?);
+    }
+    let places = starts.iter().map(|first| (first.incarnation, first.next)).collect();
+    let places = Rc::new(RefCell::new(places));
+    Ok(run(move |sender| {
+        Box::pin(async move {
+            let shards = starts.into_iter().enumerate().map(|(shard, first)| {
+                follow_tags(
+                    hub.clone(),
+                    shard as u32,
+                    context.clone(),
+                    tags.clone(),
+                    first,
+                    places.clone(),
+                    sender.clone(),
+                )
+            });
+            first_of(shards.collect()).await
+        })
+    }))
+}
+
+fn places(from: From<'_>, kind: CursorKind) -> Result<Vec<RingPlace>, Fault> {
+    match from {
+        From::After(cursor) => match Cursor::decode_for(cursor, kind)? {
+            Cursor::Filter { positions } | Cursor::Lifecycle { positions } => Ok(positions),
+            _ => Err(Fault::invalid("cursor", "is of another source")),
+        },
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn follow_tags(
+    hub: Hub,
+    shard: u32,
+    context: Context,
+    tags: Vec<(String, String)>,
+    first: Fetched,
+    places: Rc<RefCell<Vec<RingPlace>>>,
+    sender: Sender<ReceivedMessage>,
+) -> Result<(), Fault> {
+    let mut fetched = first;
+    loop {
+        let cursor_at = |position: u64| {
+            let mut places = places.borrow_mut();
+            places[shard as usize] = (fetched.incarnation, position);
+            Cursor::Filter { positions: places.clone() }.encode()
+        };
+        if fetched.overrun {
+            let position = fetched.records.first().map_or(fetched.next, |record| record.position);
+            push(&sender, unnamed_gap(cursor_at(position), GapCause::NotRetained, None)).await?;
+        }
+        for record in &fetched.records {
+            if let Some(mut message) = convert::followed(record) {
+                message.cursor = cursor_at(record.position);
+                push(&sender, message).await?;
+            }
+        }
+        let from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
+        fetched = fetch(&hub, shard, &context, Follow::Tags(tags.clone()), from, true).await?;
+    }
+}
+
+/// Something is missing, of connections that cannot be named any more.
+fn unnamed_gap(cursor: String, cause: GapCause, count: Option<u64>) -> ReceivedMessage {
+    let gap = crate::proto::Gap { cause: cause.name().to_owned(), count, ..Default::default() };
+    ReceivedMessage { cursor, body: Some(Body::Gap(gap)), ..Default::default() }
+}
+
+/// Runs all until the first ends.
+async fn first_of<F: Future<Output = Result<(), Fault>>>(futures: Vec<F>) -> Result<(), Fault> {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        for future in &mut futures {
+            if let Poll::Ready(ended) = future.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Answers a fetch of the bus; a reader that went away is not waited for.
+struct Chunk(oneshot::Sender<Result<TopicChunk, BackendError>>);
+
+impl Completion<Result<TopicChunk, BackendError>> for Chunk {
+    fn complete(self: Box<Self>, answer: Result<TopicChunk, BackendError>) {
+        // Nobody waits any more: nothing is lost, the log keeps it.
+        let _ = self.0.send(answer);
+    }
+
+    fn wanted(&self) -> bool {
+        !self.0.is_closed()
+    }
+}
+
+async fn fetch_topic(bus: &dyn Bus, topic: &str, from: TopicFrom) -> Result<TopicChunk, Fault> {
+    let (sender, receiver) = oneshot::channel();
+    bus.fetch(topic, from, limits::FETCH_BYTES_MAX, Box::new(Chunk(sender)));
+    match receiver.await {
+        Ok(Ok(chunk)) => Ok(chunk),
+        Ok(Err(error)) if error.transient => Err(Fault::new(FaultKind::Unavailable, error.message)),
+        Ok(Err(error)) => Err(Fault::invalid("cursor", error.message)),
+        Err(_) => Err(Fault::new(FaultKind::Unavailable, "the bus has stopped")),
+    }
+}
+
+/// A cursor of a topic names an event and how many of its messages were delivered: a `frames`
+/// event holds many.
+const MESSAGE_BITS: u32 = 16;
+
+pub async fn topic(bus: Arc<dyn Bus>, topic: String, from: From<'_>) -> Result<Flow<ReceivedMessage>, Fault> {
+    let (start, skip) = match from {
+        From::Now => (TopicFrom::Now, 0),
+        From::Start => (TopicFrom::Start, 0),
+        From::After(cursor) => match Cursor::decode_for(cursor, CursorKind::Topic)? {
+            Cursor::Topic { offset } => {
+                (TopicFrom::Offset(offset >> MESSAGE_BITS), offset as usize & ((1 << MESSAGE_BITS) - 1))
+            }
+            _ => return Err(Fault::invalid("cursor", "is not of a topic")),
+        },
+    };
+    let start = match start {
+        TopicFrom::Now => TopicFrom::Offset(fetch_topic(&*bus, &topic, TopicFrom::Now).await?.next),
+        other => other,
+    };
+    Ok(run(move |sender| Box::pin(follow_topic(bus, topic, start, skip, sender))))
+}
+
+async fn follow_topic(
+    bus: Arc<dyn Bus>,
+    topic: String,
+    start: TopicFrom,
+    skip: usize,
+    sender: Sender<ReceivedMessage>,
+) -> Result<(), Fault> {
+    let (mut from, mut skip) = (start, skip);
+    loop {
+        let chunk = fetch_topic(&*bus, &topic, from).await?;
+        if chunk.skipped > 0 {
+            skip = 0;
+            let offset = chunk.events.first().map_or(chunk.next, |event| event.offset);
+            let cursor = Cursor::Topic { offset: offset << MESSAGE_BITS }.encode();
+            let mut gap = unnamed_gap(cursor, GapCause::NotRetained, Some(chunk.skipped));
+            gap.topic = topic.clone();
+            push(&sender, gap).await?;
+        }
+        for published in &chunk.events {
+            let messages = event::parse_event(&published.event);
+            let count = messages.len();
+            for (nth, message) in messages.into_iter().enumerate().skip(std::mem::take(&mut skip)) {
+                let done = if nth + 1 == count {
+                    (published.offset + 1) << MESSAGE_BITS
+                } else {
+                    (published.offset << MESSAGE_BITS) | (nth as u64 + 1)
+                };
+                let mut message = convert::parsed(message, &topic, published.offset);
+                message.cursor = Cursor::Topic { offset: done }.encode();
+                push(&sender, message).await?;
+            }
+        }
+        from = TopicFrom::Offset(chunk.next);
+    }
+}
+
+/// Lifecycle events of all shards.
+pub async fn lifecycle(
+    hub: Hub,
+    context: Context,
+    from: From<'_>,
+    wanted: impl Fn(&watch::LifecycleEvent) -> bool + Clone + 'static,
+) -> Result<Flow<LifecycleEvent>, Fault> {
+    let places = places(from, CursorKind::Lifecycle)?;
+    let mut starts = Vec::new();
+    for shard in 0..hub.shards() {
+        let (_, _, now, incarnation) = watched(&hub, shard, &context, None, false).await?;
+        let position = match places.get(shard as usize) {
+            Some(&(known, position)) if known == incarnation => position,
+            Some(_) => 0,
+            None => now,
+        };
+        starts.push((incarnation, position));
+    }
+    let places = Rc::new(RefCell::new(starts.clone()));
+    Ok(run(move |sender| {
+        Box::pin(async move {
+            let shards = starts.into_iter().enumerate().map(|(shard, place)| {
+                let (hub, context, places) = (hub.clone(), context.clone(), places.clone());
+                let (sender, wanted) = (sender.clone(), wanted.clone());
+                async move {
+                    let mut after = place.1;
+                    loop {
+                        let (events, _, next, _) =
+                            watched(&hub, shard as u32, &context, Some(after), true).await?;
+                        for event in events.iter().filter(|event| wanted(event)) {
+                            places.borrow_mut()[shard].1 = next;
+                            let cursor = Cursor::Lifecycle { positions: places.borrow().clone() }.encode();
+                            push(&sender, convert::lifecycle(event, cursor)).await?;
+                        }
+                        after = next;
+                    }
+                }
+            });
+            first_of(shards.collect()).await
+        })
+    }))
+}
+
+type Watched = (Vec<Arc<watch::LifecycleEvent>>, u64, u64, u64);
+
+async fn watched(
+    hub: &Hub,
+    shard: u32,
+    context: &Context,
+    after: Option<u64>,
+    wait: bool,
+) -> Result<Watched, Fault> {
+    match hub.call(shard, context.clone(), Command::Watch { after, wait }).await? {
+        Answer::Watched { events, start, next, incarnation } => Ok((events, start, next, incarnation)),
+        _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+    }
+}

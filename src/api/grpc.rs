@@ -1,0 +1,226 @@
+//! gRPC: the generated trait over the service, reflection, and the standard health service.
+
+use super::{
+    caller,
+    counters::Counters,
+    health,
+    http::unpanicked,
+    service::{Flow, Service},
+    status,
+};
+use crate::{
+    core::reason::{Fault, FaultKind},
+    limits,
+    proto::{
+        web_socket_manager_server::{WebSocketManager, WebSocketManagerServer},
+        *,
+    },
+};
+use axum::Router;
+use futures_core::Stream;
+use http::{Request, Response};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+use tonic::{Status, Streaming, service::Routes};
+use tower::{Service as _, ServiceExt};
+
+#[cfg(test)]
+mod tests;
+
+const OUR_PATHS: &str = "/virtufin.WebSocketManager/";
+
+/// All gRPC services of a port. A call of ours skips the router that finds the others.
+#[derive(Clone)]
+pub struct GrpcRoutes {
+    ours: WebSocketManagerServer<Edge>,
+    others: Router,
+    counters: Arc<Counters>,
+}
+
+pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
+    let ours = WebSocketManagerServer::new(Edge(service.clone()))
+        .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(limits::ANSWER_BYTES_MAX);
+    let mut others = Routes::new(health::server(service));
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (described().build_v1(), described().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => others = others.add_service(v1).add_service(v1alpha),
+        // Our own descriptor, checked by a test: nothing that a caller does leads here.
+        _ => tracing::error!("reflection is off: the descriptor does not decode"),
+    }
+    GrpcRoutes { ours, others: others.prepare().into_axum_router(), counters }
+}
+
+impl GrpcRoutes {
+    pub async fn answer<B>(self, request: Request<B>) -> Response<tonic::body::Body>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let counters = self.counters.clone();
+        unpanicked(self.dispatch(request)).await.unwrap_or_else(|| {
+            counters.handler_panics.add();
+            status::to_tonic(&Fault::new(FaultKind::Internal, "the handler failed")).into_http()
+        })
+    }
+
+    async fn dispatch<B>(mut self, request: Request<B>) -> Response<tonic::body::Body>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        if request.uri().path().starts_with(OUR_PATHS) {
+            let answered: Result<_, Infallible> = self.ours.call(request).await;
+            return answered.unwrap_or_else(|never| match never {});
+        }
+        let answered: Result<_, Infallible> = self.others.oneshot(request.map(tonic::body::Body::new)).await;
+        answered.unwrap_or_else(|never| match never {}).map(tonic::body::Body::new)
+    }
+}
+
+/// The service as tonic wants it.
+pub struct Edge(Service);
+
+macro_rules! serve {
+    ($($rpc:ident($request:ident) -> $response:ident;)+) => {
+        #[tonic::async_trait]
+        impl WebSocketManager for Edge {
+            $(async fn $rpc(&self, request: tonic::Request<$request>) -> Answer<$response> {
+                let (metadata, extensions, message) = request.into_parts();
+                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                finish(self.0.$rpc(&caller, message).await)
+            })+
+
+            type SendStreamStream = Results;
+            async fn send_stream(&self, request: tonic::Request<Streaming<SendRequest>>) -> Answer<Results> {
+                let (metadata, extensions, inner) = request.into_parts();
+                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                let broken = Broken::default();
+                let requests = Box::pin(Requests { inner, broken: broken.clone() });
+                Ok(tonic::Response::new(Results { inner: self.0.send_stream(&caller, requests), broken }))
+            }
+
+            type ReceiveStream = Items<ReceivedMessage>;
+            async fn receive(&self, request: tonic::Request<ReceiveRequest>) -> Answer<Self::ReceiveStream> {
+                let (metadata, extensions, message) = request.into_parts();
+                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                finish(self.0.receive(&caller, message).await.map(Items))
+            }
+
+            type WatchStream = Items<LifecycleEvent>;
+            async fn watch(&self, request: tonic::Request<WatchRequest>) -> Answer<Self::WatchStream> {
+                let (metadata, extensions, message) = request.into_parts();
+                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                finish(self.0.watch(&caller, message).await.map(Items))
+            }
+        }
+    };
+}
+
+type Answer<T> = Result<tonic::Response<T>, Status>;
+
+serve! {
+    connect(ConnectRequest) -> ConnectResponse;
+    list(ListRequest) -> ListResponse;
+    get(GetRequest) -> GetResponse;
+    update(UpdateRequest) -> UpdateResponse;
+    disconnect(DisconnectRequest) -> DisconnectResponse;
+    start_publish(StartPublishRequest) -> StartPublishResponse;
+    stop_publish(StopPublishRequest) -> StopPublishResponse;
+    send(SendRequest) -> SendResponse;
+    send_batch(SendBatchRequest) -> SendBatchResponse;
+    send_raw(SendRawRequest) -> SendRawResponse;
+    set_tag(SetTagRequest) -> SetTagResponse;
+    get_tag(GetTagRequest) -> GetTagResponse;
+    set_tags(SetTagsRequest) -> SetTagsResponse;
+    get_tags(GetTagsRequest) -> GetTagsResponse;
+}
+
+fn finish<T>(answer: Result<T, Fault>) -> Answer<T> {
+    match answer {
+        Ok(message) => Ok(tonic::Response::new(message)),
+        Err(fault) => Err(status::to_tonic(&fault)),
+    }
+}
+
+/// A flow of the service, its error as a status.
+pub struct Items<T>(Flow<T>);
+
+impl<T> Stream for Items<T> {
+    type Item = Result<T, Status>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0
+            .as_mut()
+            .poll_next(context)
+            .map(|item| item.map(|item| item.map_err(|fault| status::to_tonic(&fault))))
+    }
+}
+
+/// Why the requests of a stream ended early: told when its answers are through.
+type Broken = Arc<Mutex<Option<Status>>>;
+
+struct Requests {
+    inner: Streaming<SendRequest>,
+    broken: Broken,
+}
+
+impl Stream for Requests {
+    type Item = SendRequest;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SendRequest>> {
+        match Pin::new(&mut self.inner).poll_next(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Ok(request))) => Poll::Ready(Some(request)),
+            Poll::Ready(Some(Err(status))) => {
+                *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+pub struct Results {
+    inner: Pin<Box<dyn Stream<Item = SendResult> + Send>>,
+    broken: Broken,
+}
+
+impl Stream for Results {
+    type Item = Result<SendResult, Status>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.inner.as_mut().poll_next(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(result)) => Poll::Ready(Some(Ok(result))),
+            Poll::Ready(None) => {
+                let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Poll::Ready(broken.map(Err))
+            }
+        }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for GrpcRoutes
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let routes = self.clone();
+        Box::pin(async move { Ok(routes.answer(request).await) })
+    }
+}

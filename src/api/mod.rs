@@ -1,0 +1,29 @@
+//! The edges: protocols in, values out. Stateless; what they know of a shard is its mailbox.
+
+pub mod admin;
+pub mod caller;
+pub mod certs;
+pub mod connect;
+mod convert;
+pub mod cors;
+pub mod counters;
+mod follow;
+pub mod grpc;
+pub mod health;
+pub mod http;
+pub mod io;
+pub mod json;
+pub mod listen;
+pub mod openapi;
+pub mod query;
+pub mod rest;
+pub mod routes;
+mod sends;
+pub mod serve;
+pub mod service;
+pub mod sse;
+pub mod status;
+#[cfg(test)]
+mod testing;
+mod update;
+pub mod validate;

@@ -1,0 +1,143 @@
+//! The REST surface as one table: the router and the OpenAPI document are both made from it,
+//! so that they cannot drift apart.
+
+use super::rest::{self, Run};
+
+/// A query parameter, in the spelling of the documents.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub kind: ParamKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    Text,
+    Number {
+        most: u32,
+    },
+    Flag,
+    /// A name of this enum of the proto, repeatable or not.
+    Choice {
+        of: &'static str,
+        repeated: bool,
+    },
+    /// `tag.<key>=<value>`, any number of them.
+    Tags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Unary,
+    /// Server-sent events.
+    Events,
+}
+
+#[derive(Clone, Copy)]
+pub struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    /// The method of the service in the proto.
+    pub rpc: &'static str,
+    /// The request message is the body; what the path names is left out of it.
+    pub body: bool,
+    pub query: &'static [Param],
+    pub shape: Shape,
+    pub run: Run,
+}
+
+const fn text(name: &'static str, about: &'static str) -> Param {
+    Param { name, about, kind: ParamKind::Text }
+}
+
+const TAGS: Param =
+    Param { name: "tag.*", about: "Tag filters, ANDed: `tag.<key>=<value>`.", kind: ParamKind::Tags };
+
+const LIST: &[Param] = &[
+    TAGS,
+    Param {
+        name: "status",
+        about: "Any of these: names in any case, or numbers.",
+        kind: ParamKind::Choice { of: "ConnectionStatus", repeated: true },
+    },
+    Param {
+        name: "direction",
+        about: "OUT: dialled by the service; IN: accepted by it.",
+        kind: ParamKind::Choice { of: "Direction", repeated: false },
+    },
+    text("instance", "Only this instance's connections."),
+    Param {
+        name: "pageSize",
+        about: "0: the default of 500.",
+        kind: ParamKind::Number { most: crate::limits::PAGE_SIZE_MAX as u32 },
+    },
+    text("pageToken", "`nextPageToken` of the page before."),
+];
+
+const DISCONNECT: &[Param] = &[
+    Param {
+        name: "code",
+        about: "The close code: 1000 or 3000 to 4999; 0: 1000.",
+        kind: ParamKind::Number { most: 4999 },
+    },
+    text("reason", "The close frame's reason."),
+];
+
+const UPDATE: &[Param] = &[text(
+    "updateMask",
+    "Fields of `settings` to change, separated by commas; by default those that are in the body.",
+)];
+
+const CURSOR: Param = text("cursor", "From after this cursor; the header `Last-Event-ID` does the same.");
+const FROM_START: Param =
+    Param { name: "fromStart", about: "From the oldest that is retained.", kind: ParamKind::Flag };
+
+const FOLLOW_ONE: &[Param] = &[CURSOR, FROM_START];
+const FOLLOW: &[Param] = &[text("topic", "Follow a topic; or else tag filters."), TAGS, CURSOR, FROM_START];
+const WATCH: &[Param] = &[TAGS, text("id", "Only this connection.")];
+
+const fn call(method: &'static str, path: &'static str, rpc: &'static str, run: Run) -> Route {
+    Route { method, path, rpc, body: true, query: &[], shape: Shape::Unary, run }
+}
+
+const fn ask(
+    method: &'static str,
+    path: &'static str,
+    rpc: &'static str,
+    query: &'static [Param],
+    run: Run,
+) -> Route {
+    Route { method, path, rpc, body: false, query, shape: Shape::Unary, run }
+}
+
+const fn events(path: &'static str, rpc: &'static str, query: &'static [Param], run: Run) -> Route {
+    Route { method: "GET", path, rpc, body: false, query, shape: Shape::Events, run }
+}
+
+pub const ROUTES: &[Route] = &[
+    call("POST", "/v1/connections", "Connect", rest::connect),
+    call("POST", "/v1/connect", "Connect", rest::connect),
+    ask("GET", "/v1/connections", "List", LIST, rest::list),
+    ask("GET", "/v1/connections/{id}", "Get", &[], rest::get),
+    Route { query: UPDATE, ..call("PATCH", "/v1/connections/{id}", "Update", rest::update) },
+    ask("DELETE", "/v1/connections/{id}", "Disconnect", DISCONNECT, rest::disconnect),
+    call("POST", "/v1/connections/{id}/publish", "StartPublish", rest::start_publish),
+    ask("DELETE", "/v1/connections/{id}/publish", "StopPublish", &[], rest::stop_publish),
+    call("POST", "/v1/connections/{id}/stop-publish", "StopPublish", rest::stop_publish),
+    call("POST", "/v1/connections/{id}/send", "Send", rest::send),
+    call("POST", "/v1/send:batch", "SendBatch", rest::send_batch),
+    call("POST", "/v1/connections/{id}/sendraw", "SendRaw", rest::send_raw),
+    call("POST", "/v1/connections/{id}/send-raw", "SendRaw", rest::send_raw),
+    call("POST", "/v1/connections/{id}/tags/{key}", "SetTag", rest::set_tag),
+    ask("GET", "/v1/connections/{id}/tags/{key}", "GetTag", &[], rest::get_tag),
+    call("PUT", "/v1/connections/{id}/tags", "SetTags", rest::set_tags),
+    ask("GET", "/v1/connections/{id}/tags", "GetTags", &[], rest::get_tags),
+    events("/v1/connections/{id}/messages", "Receive", FOLLOW_ONE, rest::receive_one),
+    events("/v1/messages", "Receive", FOLLOW, rest::receive),
+    events("/v1/watch", "Watch", WATCH, rest::watch),
+];
+
+/// Of the contract, but not of this version: 501 rather than 404, for every method.
+pub const ABSENT: &[&str] =
+    &["/v1/rooms", "/v1/rooms:send", "/v1/rooms/{*rest}", "/v1/broadcast", "/v1/users/{*rest}"];

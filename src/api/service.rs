@@ -1,0 +1,456 @@
+//! Every RPC once, as a function from proto to proto: gRPC, gRPC-Web, Connect, REST and
+//! server-sent events are thin shells over it.
+
+use super::{
+    convert, follow,
+    sends::{self, Sends},
+    validate::{self, Defaults},
+};
+use crate::{
+    core::{
+        id::ConnectionId,
+        io::{Answer, Command, Context, List, Send as SendCommand, Update},
+        names,
+        reason::{Fault, FaultKind},
+        spec::{Info, Status},
+    },
+    limits,
+    ports::Bus,
+    proto::*,
+    shard::mailbox::{self, Hub},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_core::Stream;
+use prost::Message;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+/// What an edge knows of the one who calls.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// Empty: anonymous.
+    pub principal: String,
+    /// What the protocol's own deadline leaves (grpc-timeout, connect-timeout-ms).
+    pub deadline: Option<Duration>,
+    /// The W3C trace context, passed on as it came.
+    pub traceparent: Option<String>,
+}
+
+/// A stream of answers; an error is its last item.
+pub type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>;
+
+/// How far the instance is in its life.
+#[derive(Default)]
+pub struct Readiness(AtomicU8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Life {
+    Starting,
+    Ready,
+    Draining,
+}
+
+impl Readiness {
+    pub fn set(&self, life: Life) {
+        self.0.store(life as u8, Ordering::Release);
+    }
+
+    pub fn not_ready(&self) -> Option<&'static str> {
+        match self.0.load(Ordering::Acquire) {
+            1 => None,
+            2 => Some("draining: this instance is leaving"),
+            _ => Some("starting"),
+        }
+    }
+}
+
+/// One for each shard: its clones are counted by that shard's thread alone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+pub struct Inner {
+    pub hub: Hub,
+    pub defaults: Defaults,
+    pub instance: String,
+    pub bus: Option<Arc<dyn Bus>>,
+    pub readiness: Arc<Readiness>,
+}
+
+type Answered<T> = Result<T, Fault>;
+
+impl Service {
+    pub fn new(inner: Inner) -> Self {
+        Service(Arc::new(inner))
+    }
+
+    /// Answers everything with UNAVAILABLE.
+    pub fn unstarted() -> Self {
+        Service::new(Inner {
+            hub: Hub::new(Vec::new(), 0),
+            defaults: Defaults::default(),
+            instance: String::new(),
+            bus: None,
+            readiness: Arc::default(),
+        })
+    }
+
+    /// None when ready; otherwise why not, in one line.
+    pub fn not_ready(&self) -> Option<String> {
+        self.0.readiness.not_ready().map(str::to_owned)
+    }
+
+    fn started(&self) -> Answered<()> {
+        if self.0.hub.shards() > 0 { Ok(()) } else { Err(Fault::new(FaultKind::Unavailable, "not started")) }
+    }
+
+    fn context(&self, caller: &Caller) -> Context {
+        let deadline = caller.deadline.and_then(|left| Some(mailbox::now_here()?.mono + left));
+        let named = !caller.principal.is_empty();
+        Context {
+            principal: named.then(|| caller.principal.as_str().into()),
+            deadline,
+            trace: caller.traceparent.as_deref().map(Into::into),
+        }
+    }
+
+    /// To the shard that owns `id`.
+    async fn ask(&self, caller: &Caller, id: &ConnectionId, command: Command) -> Answered<Answer> {
+        self.0.hub.call(self.0.hub.owner(id), self.context(caller), command).await
+    }
+
+    fn connection(&self, info: Info) -> WebSocketConnection {
+        let shard = self.0.hub.owner(&info.id);
+        convert::connection(info, &self.0.instance, shard)
+    }
+
+    pub async fn connect(&self, caller: &Caller, request: ConnectRequest) -> Answered<ConnectResponse> {
+        self.started()?;
+        let connect = validate::connect(&request, &self.0.defaults, || self.0.hub.mint())?;
+        let id = connect.id.clone();
+        match self.ask(caller, &id, Command::Connect(Box::new(connect))).await? {
+            Answer::Connected { status, epoch, subprotocol, created } => Ok(ConnectResponse {
+                id: id.to_string(),
+                status: convert::status(status).into(),
+                connection_id: id.to_string(),
+                subprotocol: subprotocol.map(|name| name.to_string()).unwrap_or_default(),
+                epoch,
+                created,
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn get(&self, caller: &Caller, request: GetRequest) -> Answered<GetResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        match self.ask(caller, &id, Command::Get(id.clone())).await? {
+            Answer::Info(info) => Ok(GetResponse { connection: Some(self.connection(*info)) }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of all shards, by id.
+    pub async fn list(&self, caller: &Caller, request: ListRequest) -> Answered<ListResponse> {
+        self.started()?;
+        let limit = match usize::try_from(request.page_size) {
+            Ok(0) => limits::PAGE_SIZE_DEFAULT,
+            Ok(size) if size <= limits::PAGE_SIZE_MAX => size,
+            _ => {
+                return Err(Fault::invalid(
+                    "page_size",
+                    format!("must be between 0 and {}", limits::PAGE_SIZE_MAX),
+                ));
+            }
+        };
+        let after = page_token(&request.page_token)?;
+        let mut tags = Vec::new();
+        for filter in &request.filters {
+            names::validate_tag_key("filters", &filter.key)?;
+            tags.push((filter.key.clone(), filter.value.clone()));
+        }
+        let mut wanted = Vec::new();
+        for status in &request.status {
+            wanted.extend(status_of(*status)?);
+        }
+        let direction = Direction::try_from(request.direction)
+            .map_err(|_| Fault::invalid("direction", "is not a value of this enum"))?;
+        let elsewhere = !request.instance.is_empty() && request.instance != self.0.instance;
+        if elsewhere || direction == Direction::In {
+            return Ok(ListResponse::default());
+        }
+        let shards = 0..self.0.hub.shards();
+        let calls: Vec<_> = shards
+            .map(|shard| {
+                let list = List {
+                    tags: tags.clone(),
+                    status: wanted.clone(),
+                    after: after.clone(),
+                    limit: limit + 1,
+                };
+                self.0.hub.call(shard, self.context(caller), Command::List(Box::new(list)))
+            })
+            .collect();
+        let (mut found, mut total) = (Vec::new(), 0);
+        for call in calls {
+            match call.await? {
+                Answer::Listed { infos, total: more } => {
+                    found.extend(infos);
+                    total += more;
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+        found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| more).map(|info| URL_SAFE_NO_PAD.encode(info.id.as_str()));
+        let connections = found.into_iter().map(|info| self.connection(info)).collect();
+        Ok(ListResponse { connections, next_page_token: last.unwrap_or_default(), total })
+    }
+
+    pub async fn update(&self, caller: &Caller, request: UpdateRequest) -> Answered<UpdateResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        let settings = request.settings.unwrap_or_default();
+        let mask = super::update::paths(request.update_mask.map(|mask| mask.paths), &settings)?;
+        let expected = match self.ask(caller, &id, Command::Source(id.clone())).await? {
+            Answer::Source(source) => source,
+            other => return Err(unexpected(&other)),
+        };
+        let mut merged = ConnectRequest::decode(expected.clone())
+            .map_err(|_| Fault::new(FaultKind::Internal, "the stored request cannot be read"))?;
+        super::update::merge(&mut merged, settings, &mask);
+        let spec = validate::checked(&merged, &self.0.defaults)?.spec;
+        let update = Update { id: id.clone(), expected, spec };
+        match self.ask(caller, &id, Command::Update(Box::new(update))).await? {
+            Answer::Updated { info, live } => {
+                let (now, later) = super::update::when(mask, live);
+                let connection = Some(self.connection(*info));
+                Ok(UpdateResponse { connection, applied_now: now, applied_at_reconnect: later })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn disconnect(
+        &self,
+        caller: &Caller,
+        request: DisconnectRequest,
+    ) -> Answered<DisconnectResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        let code = names::validate_close("code", request.code, "reason", &request.reason)?;
+        let reason = request.reason.into();
+        self.ask(caller, &id, Command::Disconnect { id: id.clone(), code, reason }).await?;
+        Ok(DisconnectResponse {})
+    }
+
+    pub async fn start_publish(
+        &self,
+        caller: &Caller,
+        request: StartPublishRequest,
+    ) -> Answered<StartPublishResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        let options = PublishOptions {
+            topic: request.topic,
+            format: request.format,
+            ordering: request.ordering,
+            overflow: request.overflow,
+            gaps: request.gaps,
+            overflow_key: request.overflow_key,
+        };
+        let spec = Box::new(validate::publish_options(&options, "")?);
+        match self.ask(caller, &id, Command::StartPublish { id: id.clone(), spec }).await? {
+            Answer::Publishing { epoch, next_seq } => Ok(StartPublishResponse { epoch, next_seq }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn stop_publish(
+        &self,
+        caller: &Caller,
+        request: StopPublishRequest,
+    ) -> Answered<StopPublishResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        self.ask(caller, &id, Command::StopPublish(id.clone())).await?;
+        Ok(StopPublishResponse {})
+    }
+
+    pub async fn send(&self, caller: &Caller, request: SendRequest) -> Answered<SendResponse> {
+        self.started()?;
+        let command = send_command(request, &self.0.defaults)?;
+        let shard = self.0.hub.owner(&command.id);
+        let answer = self.0.hub.call(shard, self.context(caller), Command::Send(command)).await?;
+        sends::response(answer)
+    }
+
+    pub async fn send_batch(
+        &self,
+        caller: &Caller,
+        request: SendBatchRequest,
+    ) -> Answered<SendBatchResponse> {
+        self.started()?;
+        if request.requests.len() > limits::BATCH_REQUESTS_MAX {
+            let message = format!("a batch holds at most {} requests", limits::BATCH_REQUESTS_MAX);
+            return Err(Fault::invalid("requests", message));
+        }
+        let sends = Sends::of_list(
+            self.0.hub.clone(),
+            self.context(caller),
+            self.0.defaults.clone(),
+            request.requests,
+        );
+        Ok(SendBatchResponse { results: sends.in_order().await })
+    }
+
+    /// Answers in any order; the stream ends when the requests ended and each was answered.
+    pub fn send_stream(
+        &self,
+        caller: &Caller,
+        requests: Pin<Box<dyn Stream<Item = SendRequest> + Send>>,
+    ) -> Pin<Box<dyn Stream<Item = SendResult> + Send>> {
+        // A stream's own deadline is no Send's: each has its timeout.
+        let context = Context { deadline: None, ..self.context(caller) };
+        Box::pin(Sends::of_stream(self.0.hub.clone(), context, self.0.defaults.clone(), requests))
+    }
+
+    pub async fn send_raw(&self, caller: &Caller, request: SendRawRequest) -> Answered<SendRawResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        let (payload, kind) = validate::payload(request.message, request.data, &request.content_type)?;
+        self.ask(caller, &id, Command::SendRaw { id: id.clone(), payload, kind }).await?;
+        Ok(SendRawResponse {})
+    }
+
+    pub async fn set_tag(&self, caller: &Caller, request: SetTagRequest) -> Answered<SetTagResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        names::validate_tag_key("key", &request.key)?;
+        names::validate_tag_value("value", &request.value)?;
+        let tags = vec![(request.key.into(), request.value.into())];
+        self.ask(caller, &id, Command::SetTags { id: id.clone(), tags }).await?;
+        Ok(SetTagResponse {})
+    }
+
+    pub async fn get_tag(&self, caller: &Caller, request: GetTagRequest) -> Answered<GetTagResponse> {
+        self.started()?;
+        names::validate_tag_key("key", &request.key)?;
+        let tags = self.get_tags(caller, GetTagsRequest { id: request.id }).await?.tags;
+        match tags.get(&request.key) {
+            Some(value) => Ok(GetTagResponse { value: value.clone() }),
+            None => Err(Fault::new(FaultKind::NotFound, "the connection has no such tag")),
+        }
+    }
+
+    pub async fn set_tags(&self, caller: &Caller, request: SetTagsRequest) -> Answered<SetTagsResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        let tags = validate::tag_changes("tags", &request.tags)?;
+        self.ask(caller, &id, Command::SetTags { id: id.clone(), tags }).await?;
+        Ok(SetTagsResponse {})
+    }
+
+    pub async fn get_tags(&self, caller: &Caller, request: GetTagsRequest) -> Answered<GetTagsResponse> {
+        self.started()?;
+        let id = validate::id(&request.id)?;
+        match self.ask(caller, &id, Command::GetTags(id.clone())).await? {
+            Answer::Tags(tags) => Ok(GetTagsResponse {
+                tags: tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn receive(&self, caller: &Caller, request: ReceiveRequest) -> Answered<Flow<ReceivedMessage>> {
+        self.started()?;
+        use receive_request::Source;
+        if request.from_start && !request.cursor.is_empty() {
+            return Err(Fault::invalid("cursor", "must be empty when from_start is set"));
+        }
+        let from = match (request.from_start, request.cursor.as_str()) {
+            (true, _) => follow::From::Start,
+            (false, "") => follow::From::Now,
+            (false, cursor) => follow::From::After(cursor),
+        };
+        let (hub, context) = (self.0.hub.clone(), Context { deadline: None, ..self.context(caller) });
+        match &request.source {
+            Some(Source::Id(id)) => follow::connection(hub, context, validate::id(id)?, from).await,
+            Some(Source::Filter(filter)) => {
+                if filter.filters.is_empty() {
+                    return Err(Fault::invalid("filter", "must hold at least one tag"));
+                }
+                let tags = filter.filters.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+                follow::tags(hub, context, tags, from).await
+            }
+            Some(Source::Topic(topic)) => {
+                let topic = names::Topic::parse("topic", topic)?;
+                let bus =
+                    self.0.bus.clone().ok_or_else(|| Fault::new(FaultKind::Unavailable, "not started"))?;
+                follow::topic(bus, topic.as_str().to_owned(), from).await
+            }
+            Some(Source::Room(_)) => Err(Fault::unimplemented("room")),
+            None => Err(Fault::invalid("source", "one of id, filter and topic must be given")),
+        }
+    }
+
+    pub async fn watch(&self, caller: &Caller, request: WatchRequest) -> Answered<Flow<LifecycleEvent>> {
+        self.started()?;
+        let id = match request.id.as_str() {
+            "" => None,
+            text => Some(validate::id(text)?),
+        };
+        let tags: Vec<_> = request.filters.into_iter().map(|tag| (tag.key, tag.value)).collect();
+        let from = match request.cursor.as_str() {
+            "" => follow::From::Now,
+            cursor => follow::From::After(cursor),
+        };
+        let context = Context { deadline: None, ..self.context(caller) };
+        follow::lifecycle(self.0.hub.clone(), context, from, move |event| event.is_wanted(id.as_ref(), &tags))
+            .await
+    }
+}
+
+pub(super) fn send_command(request: SendRequest, defaults: &Defaults) -> Answered<SendCommand> {
+    let id = validate::id(&request.id)?;
+    let timeout = validate::send_timeout(request.timeout_ms, defaults)?;
+    let rule = request.correlation.as_ref().map(validate::rule_of).transpose()?.map(Box::new);
+    let (payload, kind) = validate::payload(request.message, request.data, &request.content_type)?;
+    Ok(SendCommand { id, payload, kind, timeout, rule })
+}
+
+fn page_token(token: &str) -> Answered<Option<ConnectionId>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let bad = || Fault::invalid("page_token", "is none of ours; begin again without it");
+    let text = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
+    let text = String::from_utf8(text).map_err(|_| bad())?;
+    ConnectionId::parse(&text).map(Some).map_err(|_| bad())
+}
+
+/// None: a status that no connection has matches nothing, but is no error.
+fn status_of(number: i32) -> Answered<Option<Status>> {
+    match ConnectionStatus::try_from(number) {
+        Ok(ConnectionStatus::Connecting) => Ok(Some(Status::Connecting)),
+        Ok(ConnectionStatus::Connected) => Ok(Some(Status::Connected)),
+        Ok(ConnectionStatus::Disconnected) => Ok(Some(Status::Disconnected)),
+        Ok(ConnectionStatus::Error) => Ok(Some(Status::Error)),
+        Ok(ConnectionStatus::Reconnecting) => Ok(Some(Status::Reconnecting)),
+        Ok(ConnectionStatus::Unknown) => Ok(None),
+        Err(_) => Err(Fault::invalid("status", "is not a value of this enum")),
+    }
+}
+
+fn unexpected(answer: &Answer) -> Fault {
+    tracing::error!(?answer, "a shard answered with another kind");
+    Fault::new(FaultKind::Internal, "an answer of another kind")
+}

@@ -1,0 +1,369 @@
+//! Builds the house and takes it down: backend, listeners, shards on their threads, what was
+//! stored before, and the drain.
+
+mod drain;
+mod restore;
+
+use crate::{
+    api::{
+        admin::{self, AdminHooks},
+        certs::Certificates,
+        counters::Counters as EdgeCounters,
+        grpc,
+        http::{self, HttpSettings},
+        listen::{self, ListenSettings, Stop},
+        service::{Inner, Life, Readiness, Service},
+        validate::Defaults,
+    },
+    backend::{
+        Backend,
+        embedded::{Embedded, EmbeddedConfig, Fsync},
+    },
+    config::{BusFsync, Config, StoreFsync},
+    core::{
+        correlation::Rule,
+        egress::{Pattern, Policy},
+        publish::Bounds,
+        shard::Setup,
+        spec::Settings,
+    },
+    limits, pki,
+    ports::Store,
+    shard::{
+        self, Local, World,
+        dial::{Dialler, SystemResolver},
+        entropy::Entropy,
+        mailbox::{Hub, Mailbox},
+    },
+    telemetry::collect::Collector,
+};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Where a started instance listens.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    pub instance: String,
+    pub backend: &'static str,
+    pub shards: u32,
+}
+
+impl std::fmt::Display for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Started { http, grpc, admin, instance, backend, shards } = self;
+        write!(
+            f,
+            "ready http={http} grpc={grpc} admin={admin} instance={instance} backend={backend} shards={shards}"
+        )
+    }
+}
+
+/// What the threads of one instance share; none of it is on a message's way.
+struct Instance {
+    hub: Hub,
+    readiness: Arc<Readiness>,
+    backend: Arc<Backend>,
+    edge: Arc<EdgeCounters>,
+    started: Started,
+    config: Arc<Config>,
+}
+
+/// Runs until it is told to leave. `started` is called once it is ready. Answers the exit code.
+pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failure> {
+    let config = Arc::new(config);
+    // Fails only when one was installed before, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let backend = Arc::new(open_backend(&config)?);
+    let http = listen::bind_shards(config.http_address(), config.shards as usize)
+        .map_err(|error| busy("http-port", config.http_address(), &error))?;
+    let grpc = listen::bind_shards(config.grpc_address(), config.shards as usize)
+        .map_err(|error| busy("grpc-port", config.grpc_address(), &error))?;
+    let admin = listen::bind(config.admin_address())
+        .map_err(|error| busy("admin-port", config.admin_address(), &error))?;
+    let (http_at, grpc_at, admin_at) = (http[0].local_addr()?, grpc[0].local_addr()?, admin.local_addr()?);
+    config.advertised(grpc_at)?;
+
+    let mut entropy = Entropy::default();
+    let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
+    let hub = Hub::new(mailboxes.clone(), entropy.word());
+    let instance = Arc::new(Instance {
+        hub,
+        readiness: Arc::default(),
+        backend,
+        edge: Arc::default(),
+        started: Started {
+            http: http_at,
+            grpc: grpc_at,
+            admin: admin_at,
+            instance: config.instance_id.clone(),
+            backend: config.backend.name(),
+            shards: config.shards,
+        },
+        config: config.clone(),
+    });
+    let dialler = Arc::new(dialler(&config, &[http_at, grpc_at, admin_at])?);
+    let (stop_trigger, stop) = Stop::new();
+    let mut threads = Vec::new();
+    for (shard, (http, grpc)) in http.into_iter().zip(grpc).enumerate() {
+        let part = Part {
+            shard: shard as u32,
+            mailbox: mailboxes[shard].clone(),
+            seed: entropy.word(),
+            world: world(&instance, shard as u32, dialler.clone())?,
+            instance: instance.clone(),
+            http,
+            grpc,
+            stop: stop.clone(),
+        };
+        threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(move || part.run())?);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let code = runtime.block_on(manage(&instance, admin, stop, stop_trigger, started))?;
+    join(threads);
+    instance.backend.close().map_err(|error| error.message)?;
+    Ok(code)
+}
+
+/// The main thread: the admin port, what was stored before, signals, the drain.
+async fn manage(
+    instance: &Arc<Instance>,
+    admin: std::net::TcpListener,
+    stop: Stop,
+    trigger: listen::StopTrigger,
+    started: impl FnOnce(&Started),
+) -> Result<u8, Failure> {
+    let (drain_now, mut drain_asked) = mpsc::channel(1);
+    let mut signals = drain::Signals::new()?;
+    let hooks = Arc::new(Hooks {
+        collector: Collector::new(instance.hub.clone(), instance.edge.clone(), instance.backend.clone()),
+        config: instance.config.clone(),
+        drain: drain_now,
+    });
+    let settings = ListenSettings {
+        certificates: None,
+        counters: instance.edge.clone(),
+        stop,
+        drain: instance.config.drain_timeout,
+    };
+    let admin = tokio::task::spawn_local(listen::run(admin, admin::router(hooks), settings));
+    restore::stored(instance).await?;
+    instance.readiness.set(Life::Ready);
+    started(&instance.started);
+    let hurry = tokio::select! {
+        biased;
+        interrupted = signals.next() => interrupted,
+        _ = drain_asked.recv() => false,
+    };
+    let code = drain::drain(instance, hurry, &mut signals).await;
+    trigger.stop();
+    if code == 0 {
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, admin).await;
+    }
+    drain::stop_shards(instance);
+    Ok(code)
+}
+
+struct Hooks {
+    collector: Collector,
+    config: Arc<Config>,
+    drain: mpsc::Sender<()>,
+}
+
+impl AdminHooks for Hooks {
+    fn metrics(&self) -> std::pin::Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(self.collector.scrape())
+    }
+
+    fn config(&self) -> String {
+        self.config.effective()
+    }
+
+    fn drain(&self) {
+        // Full means that it was asked for already.
+        let _ = self.drain.try_send(());
+    }
+}
+
+/// What one shard's thread takes with it.
+struct Part {
+    shard: u32,
+    mailbox: Arc<Mailbox>,
+    seed: u64,
+    world: World,
+    instance: Arc<Instance>,
+    http: std::net::TcpListener,
+    grpc: std::net::TcpListener,
+    stop: Stop,
+}
+
+impl Part {
+    fn run(self) -> Result<(), Failure> {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> Result<(), Failure> {
+        let config = &self.instance.config;
+        let setup = setup(config, self.shard, self.seed);
+        let local = Local::start(self.shard, setup, self.mailbox, self.world);
+        let service = Service::new(Inner {
+            hub: self.instance.hub.clone(),
+            defaults: defaults(config),
+            instance: config.instance_id.clone(),
+            bus: Some(self.instance.backend.bus()),
+            readiness: self.instance.readiness.clone(),
+        });
+        let counters = self.instance.edge.clone();
+        let settings = || -> Result<ListenSettings, Failure> {
+            let tls = config.tls.as_ref();
+            let certificates = tls
+                .map(|files| Certificates::open(&files.cert, &files.key, counters.clone()))
+                .transpose()
+                .map_err(|error| error.to_string())?;
+            let stop = self.stop.clone();
+            Ok(ListenSettings {
+                certificates,
+                counters: counters.clone(),
+                stop,
+                drain: limits::CLOSE_TIMEOUT,
+            })
+        };
+        let http_settings = HttpSettings {
+            cors_origins: config.cors_origins.clone(),
+            counters: counters.clone(),
+            ..HttpSettings::default()
+        };
+        let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
+        let grpc = listen::run(self.grpc, grpc::routes(&service, counters.clone()), settings()?);
+        let http = tokio::task::spawn_local(http);
+        let grpc = tokio::task::spawn_local(grpc);
+        shard::run(local).await;
+        http.await??;
+        grpc.await??;
+        Ok(())
+    }
+}
+
+fn open_backend(config: &Config) -> Result<Backend, Failure> {
+    let mut embedded = EmbeddedConfig::new(config.data_dir.clone(), config.shards);
+    embedded.secret_key_file = config.secret_key_file.clone();
+    embedded.store_fsync = match config.store_fsync {
+        StoreFsync::Always => Fsync::Always,
+        StoreFsync::UnsafeNever => Fsync::UnsafeNever,
+    };
+    embedded.bus_fsync = match config.bus.fsync {
+        BusFsync::Always => Fsync::Always,
+        BusFsync::Interval(every) => Fsync::Interval(every),
+        BusFsync::UnsafeNever => Fsync::UnsafeNever,
+    };
+    embedded.segment_bytes = config.bus.segment_bytes;
+    embedded.topic_bytes_max = config.bus.topic_bytes_max;
+    embedded.topic_age_max = config.bus.topic_age_max;
+    embedded.spill_bytes_max = config.publish.spill_bytes;
+    Ok(Backend::Embedded(Embedded::open(embedded).map_err(|error| error.message)?))
+}
+
+fn busy(setting: &str, address: SocketAddr, error: &std::io::Error) -> Failure {
+    format!("--{setting}: cannot listen on {address}: {error}; choose another port, or 0 for a free one")
+        .into()
+}
+
+fn dialler(config: &Config, own: &[SocketAddr]) -> Result<Dialler, Failure> {
+    let parse = |setting: &str, patterns: &[String]| -> Result<Vec<Pattern>, Failure> {
+        let parsed = patterns
+            .iter()
+            .map(|text| Pattern::parse(text).map_err(|bad| format!("--{setting}: {bad}").into()));
+        parsed.collect()
+    };
+    let policy = Policy {
+        allow: parse("egress-allow", &config.egress_allow)?,
+        deny: parse("egress-deny", &config.egress_deny)?,
+        own: own.to_vec(),
+    };
+    let roots = config.tls_roots.as_ref().map(std::fs::read_to_string).transpose()?;
+    let tls = pki::client_config(roots.as_deref().unwrap_or_default(), "", "")
+        .map_err(|fault| fault.to_string())?;
+    let user_agent = concat!("websocket-manager/", env!("CARGO_PKG_VERSION")).to_owned();
+    Ok(Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent })
+}
+
+fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World, Failure> {
+    let Backend::Embedded(embedded) = &*instance.backend;
+    Ok(World {
+        store: embedded.store(),
+        bus: embedded.bus(),
+        spill: embedded.spill(shard).ok_or("no spill log for this shard")?,
+        seal: embedded.sealer(),
+        dialler,
+        instance: instance.config.instance_id.as_str().into(),
+    })
+}
+
+fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
+    Setup {
+        shard,
+        shards: config.shards,
+        instance: config.instance_id.as_str().into(),
+        connections_max: config.max_connections,
+        outbox_bytes_max: config.outbox_bytes_max,
+        ring_bytes: config.ring_bytes,
+        dials_per_second: limits::DIALS_PER_SECOND,
+        publish: Bounds {
+            batch_bytes: config.publish.batch_bytes,
+            batch_count: config.publish.batch_count,
+            linger: config.publish.linger,
+            in_flight: config.publish.in_flight,
+            queue_bytes: config.publish.queue_bytes,
+            ..Bounds::default()
+        },
+        lifecycle_topic: config.lifecycle_topic.as_str().into(),
+        seed,
+    }
+}
+
+fn defaults(config: &Config) -> Defaults {
+    Defaults {
+        connect_timeout: config.connect_timeout,
+        send_timeout: config.default_timeout,
+        settings: Settings {
+            auto_reconnect: false,
+            reconnect_attempts_max: config.reconnect.max_attempts,
+            reconnect_base: config.reconnect.base_delay,
+            reconnect_max: config.reconnect.max_delay,
+            ping_interval: config.ping_interval,
+            pong_timeout: config.pong_timeout,
+            sends_in_flight_max: config.sends_in_flight_max,
+            send_bytes_max: config.max_message_bytes,
+            message_bytes_max: config.max_message_bytes,
+            correlation: Rule::Auto,
+            ..Defaults::default().settings
+        },
+    }
+}
+
+fn join(threads: Vec<JoinHandle<Result<(), Failure>>>) {
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a shard ended with an error"),
+            Err(_) => tracing::error!("a shard's thread failed"),
+        }
+    }
+}
+
+fn store_of(instance: &Instance) -> Arc<dyn Store> {
+    instance.backend.store()
+}

@@ -1,0 +1,157 @@
+//! The shell of one shard: its sockets, its mailbox, its clock, and the loop that carries inputs
+//! to the core and its effects to the world. Everything here runs on one thread.
+
+mod clock;
+pub mod dial;
+mod effects;
+pub mod entropy;
+pub mod io;
+pub mod mailbox;
+pub mod metrics;
+pub mod record;
+mod run;
+mod socket;
+mod waiters;
+
+pub use run::run;
+
+use crate::{
+    core::{
+        id::Ticket,
+        io::{Command, Context, Effects},
+        shard::{Handle, Setup, ShardCore},
+        time::Now,
+    },
+    limits,
+    ports::{Bus, Seal, Spill, Store},
+};
+use mailbox::Mailbox;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+/// What a shard needs of the world.
+#[derive(Clone)]
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub spill: Arc<dyn Spill>,
+    pub seal: Arc<dyn Seal>,
+    pub dialler: Arc<dial::Dialler>,
+    pub instance: Arc<str>,
+}
+
+/// One shard on its own thread. Borrows of its cells are short and never cross an await.
+pub struct Local {
+    pub shard: u32,
+    core: RefCell<ShardCore>,
+    waiters: RefCell<waiters::Waiters>,
+    sockets: RefCell<socket::Table>,
+    /// One for all sockets: no connection holds a buffer while it is idle.
+    read_buffer: RefCell<Box<[u8]>>,
+    write_buffer: RefCell<Vec<u8>>,
+    entropy: RefCell<entropy::Entropy>,
+    metrics: RefCell<metrics::ShardMetrics>,
+    clock: clock::Clock,
+    mailbox: Arc<Mailbox>,
+    world: World,
+    turn: Cell<bool>,
+    turn_waker: RefCell<Option<Waker>>,
+    stopped: Cell<bool>,
+    /// Spare vectors for effects: inputs come too often to allocate one each.
+    spare: RefCell<Vec<Effects>>,
+}
+
+impl Local {
+    pub fn start(shard: u32, setup: Setup, mailbox: Arc<Mailbox>, world: World) -> Rc<Self> {
+        let clock = clock::Clock::default();
+        let core = ShardCore::new(clock.now(), setup);
+        Rc::new(Local {
+            shard,
+            core: RefCell::new(core),
+            waiters: RefCell::default(),
+            sockets: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES].into_boxed_slice()),
+            write_buffer: RefCell::new(Vec::with_capacity(limits::WRITE_BUFFER_BYTES)),
+            entropy: RefCell::default(),
+            metrics: RefCell::default(),
+            clock,
+            mailbox,
+            world,
+            turn: Cell::new(false),
+            turn_waker: RefCell::default(),
+            stopped: Cell::new(false),
+            spare: RefCell::default(),
+        })
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// A command of an edge on this very thread: straight into the core.
+    fn submit(self: &Rc<Self>, context: Context, command: Command) -> Ticket {
+        let ticket = self.waiters.borrow_mut().task();
+        self.enter(ticket, &context, command);
+        ticket
+    }
+
+    fn enter(self: &Rc<Self>, ticket: Ticket, context: &Context, command: Command) {
+        let now = self.now();
+        let handle = self.step(|core, fx| core.command(now, ticket, context, command, fx));
+        if let Some(handle) = handle {
+            self.waiters.borrow_mut().keep_handle(ticket, handle);
+        }
+    }
+
+    fn abandon(self: &Rc<Self>, ticket: Ticket) {
+        let handle = self.waiters.borrow_mut().abandon(ticket);
+        if let Some(handle) = handle {
+            self.take_back(ticket, handle);
+        }
+    }
+
+    fn take_back(self: &Rc<Self>, ticket: Ticket, handle: Handle) {
+        let now = self.now();
+        self.step(|core, fx| core.cancel(now, ticket, handle, fx));
+    }
+
+    /// One input to the core, its effects carried out, and a turn asked for.
+    fn step<R>(self: &Rc<Self>, input: impl FnOnce(&mut ShardCore, &mut Effects) -> R) -> R {
+        let mut fx = self.spare.borrow_mut().pop().unwrap_or_default();
+        let result = input(&mut self.core.borrow_mut(), &mut fx);
+        self.apply(&mut fx);
+        fx.clear();
+        self.spare.borrow_mut().push(fx);
+        self.ask_turn();
+        result
+    }
+
+    /// The end of this turn of the loop: runs after the tasks that are ready now.
+    fn ask_turn(&self) {
+        if !self.turn.replace(true)
+            && let Some(waker) = &*self.turn_waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub fn core(&self) -> std::cell::Ref<'_, ShardCore> {
+        self.core.borrow()
+    }
+
+    pub fn metrics(&self) -> std::cell::Ref<'_, metrics::ShardMetrics> {
+        self.metrics.borrow()
+    }
+
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiters.borrow().len()
+    }
+}

@@ -1,0 +1,200 @@
+//! Every metric there is: its name, its type, its labels, what it says, and where it is read.
+//! The page and the README's table are both made from this.
+
+mod embedded;
+mod publish;
+mod shard;
+
+use super::snapshot::{Page, ShardView};
+use crate::{
+    backend::embedded::{EmbeddedStats, FSYNC_BUCKETS_MICROS},
+    core::{
+        counters::SendEnd,
+        reason::{CloseCause, DropReason, GapCause},
+    },
+    shard::metrics::Latency,
+};
+use std::fmt::Write;
+
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    pub read: Read,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// Where the values of a metric are, and so which labels it has.
+pub enum Read {
+    Shard(fn(&ShardView) -> f64),
+    /// One for each value of a set, by its place in the set.
+    ShardSet(Set, fn(&ShardView, usize) -> f64),
+    /// With its upper bounds in microseconds.
+    ShardLatency(&'static [u64], fn(&ShardView) -> &Latency),
+    Process(fn(&Page) -> f64),
+    Embedded(fn(&EmbeddedStats) -> f64),
+    EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
+    Fsync,
+    Edge,
+    Build,
+}
+
+/// Label values that exist; no label has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    Direction,
+    Status,
+    SendOutcome,
+    CloseCause,
+    GapCause,
+    DropReason,
+    BatchOutcome,
+    SpillOutcome,
+    /// Parts of the embedded backend.
+    Stage,
+    DiskStage,
+}
+
+impl Set {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Set::Direction => "direction",
+            Set::Status => "status",
+            Set::SendOutcome | Set::BatchOutcome | Set::SpillOutcome => "outcome",
+            Set::CloseCause | Set::GapCause => "cause",
+            Set::DropReason => "reason",
+            Set::Stage | Set::DiskStage => "stage",
+        }
+    }
+
+    pub fn values(self) -> Vec<&'static str> {
+        match self {
+            Set::Direction => vec!["in", "out"],
+            // In the order of `Status`.
+            Set::Status => vec!["connecting", "connected", "disconnected", "error", "reconnecting"],
+            Set::SendOutcome => SendEnd::ALL.iter().map(|end| end.name()).collect(),
+            Set::CloseCause => CloseCause::ALL.iter().map(|cause| cause.name()).collect(),
+            Set::GapCause => GapCause::ALL.iter().map(|cause| cause.name()).collect(),
+            Set::DropReason => DropReason::ALL.iter().map(|reason| reason.name()).collect(),
+            Set::BatchOutcome => vec!["taken", "retried", "spilled"],
+            Set::SpillOutcome => vec!["appended", "popped", "refused"],
+            Set::Stage => vec!["bus", "fsync", "spill", "store"],
+            Set::DiskStage => vec!["bus", "spill"],
+        }
+    }
+}
+
+/// Network round trips to patient peers.
+pub const WAIT_BUCKETS_MICROS: &[u64] = &[
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+/// What one turn of a loop takes: microseconds when all is well.
+pub const TURN_BUCKETS_MICROS: &[u64] =
+    &[5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000];
+
+/// In the order of the README.
+pub fn all() -> impl Iterator<Item = &'static Metric> {
+    [PROCESS, shard::SHARD, shard::CONNECTIONS, publish::PUBLISH, embedded::EMBEDDED].into_iter().flatten()
+}
+
+impl Metric {
+    pub fn labels(&self) -> Vec<&'static str> {
+        match self.read {
+            Read::Shard(_) | Read::ShardLatency(..) => vec!["shard"],
+            Read::ShardSet(set, _) => vec!["shard", set.label()],
+            Read::EmbeddedSet(set, _) => vec![set.label()],
+            Read::Edge => vec!["event"],
+            Read::Build => vec!["version"],
+            Read::Process(_) | Read::Embedded(_) | Read::Fsync => Vec::new(),
+        }
+    }
+
+    /// The bounds of a histogram, in microseconds.
+    pub fn buckets(&self) -> &'static [u64] {
+        match self.read {
+            Read::ShardLatency(bounds, _) => bounds,
+            Read::Fsync => &FSYNC_BUCKETS_MICROS,
+            _ => &[],
+        }
+    }
+}
+
+/// The metrics as the README shows them.
+pub fn markdown_table() -> String {
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in all() {
+        let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, labels) = (metric.name, metric.kind.name(), labels.join(", "));
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "| `{name}` | {kind} | {labels} | {} |", metric.help);
+    }
+    table
+}
+
+const fn counter(name: &'static str, help: &'static str, read: Read) -> Metric {
+    Metric { name, kind: Kind::Counter, help, read }
+}
+
+const fn gauge(name: &'static str, help: &'static str, read: Read) -> Metric {
+    Metric { name, kind: Kind::Gauge, help, read }
+}
+
+const fn histogram(name: &'static str, help: &'static str, read: Read) -> Metric {
+    Metric { name, kind: Kind::Histogram, help, read }
+}
+
+const PROCESS: &[Metric] = &[
+    gauge("wsm_build_info", "Always 1; the label tells the version.", Read::Build),
+    gauge(
+        "wsm_uptime_seconds",
+        "Seconds since the process started.",
+        Read::Process(|page| page.process.uptime.as_secs_f64()),
+    ),
+    counter(
+        "wsm_process_cpu_seconds_total",
+        "Processor time of all threads, user and system.",
+        Read::Process(|page| page.process.cpu.as_secs_f64()),
+    ),
+    gauge(
+        "wsm_process_resident_memory_bytes",
+        "Memory in RAM.",
+        Read::Process(|page| page.process.resident_bytes as f64),
+    ),
+    gauge(
+        "wsm_process_virtual_memory_bytes",
+        "Address space.",
+        Read::Process(|page| page.process.virtual_bytes as f64),
+    ),
+    gauge("wsm_process_threads", "Threads.", Read::Process(|page| page.process.threads as f64)),
+    gauge(
+        "wsm_process_open_fds",
+        "Open file descriptors: one each socket and log file.",
+        Read::Process(|page| page.process.open_fds as f64),
+    ),
+    gauge(
+        "wsm_process_max_fds",
+        "How many may be open; 0 is no limit.",
+        Read::Process(|page| page.process.max_fds as f64),
+    ),
+    counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
+];
+
+#[cfg(test)]
+mod tests;

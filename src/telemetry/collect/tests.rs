@@ -1,0 +1,315 @@
+//! The page is read back as Prometheus reads it.
+
+mod script;
+
+use super::super::snapshot::ShardView;
+use super::*;
+use crate::{
+    api::validate::{self, Defaults},
+    backend::embedded::{Embedded, EmbeddedConfig, Fsync},
+    core::{
+        egress::Policy,
+        id::ConnectionId,
+        io::{Command, Context},
+        spec::Connect,
+    },
+    proto as api,
+    shard::{
+        self, World,
+        dial::{Dialler, SystemResolver},
+        mailbox::Mailbox,
+    },
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A page by the rules of the text format: every line is one of three kinds.
+#[derive(Default)]
+struct Parsed {
+    kinds: BTreeMap<String, String>,
+    helps: BTreeMap<String, String>,
+    /// By name and labels, as written.
+    series: BTreeMap<String, f64>,
+}
+
+impl Parsed {
+    fn read(text: &str) -> Self {
+        let mut parsed = Parsed::default();
+        assert!(text.ends_with('\n'));
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(parsed.helps.insert(name.into(), help.into()).is_none(), "{line}");
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(parsed.kinds.insert(name.into(), kind.into()).is_none(), "{line}");
+            } else {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+                assert!(parsed.series.insert(series.into(), value).is_none(), "{line}");
+            }
+        }
+        parsed
+    }
+
+    fn of(page: Page) -> Self {
+        let registry = Registry::new();
+        registry.register(Box::new(Shelf::new(Arc::new(parking_lot::Mutex::new(page))))).unwrap();
+        Parsed::read(&TextEncoder::new().encode_to_string(&registry.gather()).unwrap())
+    }
+
+    /// All series of a name together.
+    fn sum(&self, name: &str) -> f64 {
+        let of_name = |series: &str| series.split('{').next() == Some(name);
+        let found: Vec<_> = self.series.iter().filter(|(series, _)| of_name(series)).collect();
+        assert!(!found.is_empty(), "{name} is missing");
+        found.into_iter().map(|(_, value)| value).sum()
+    }
+
+    fn get(&self, series: &str) -> f64 {
+        *self.series.get(series).unwrap_or_else(|| panic!("{series} is missing"))
+    }
+}
+
+/// Label names and values of a series as written; no value here holds a quote or a comma.
+fn labels(series: &str) -> BTreeMap<&str, &str> {
+    let Some((_, labels)) = series.split_once('{') else { return BTreeMap::new() };
+    let labels = labels.strip_suffix('}').unwrap().split(',');
+    labels.map(|label| label.split_once('=').unwrap()).map(|(k, v)| (k, v.trim_matches('"'))).collect()
+}
+
+fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
+    match (label, &metric.read) {
+        ("shard", _) => (0..shards).map(|shard| shard.to_string()).collect(),
+        ("event", _) => EdgeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect(),
+        ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
+        (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _)) => {
+            set.values().into_iter().map(str::to_owned).collect()
+        }
+        _ => panic!("{}: an unknown label {label}", metric.name),
+    }
+}
+
+/// Both ways, from the first scrape on: every metric with every value of its labels, and no other.
+fn agrees(parsed: &Parsed, shards: u32) {
+    let mut expected = BTreeSet::new();
+    for metric in catalogue::all() {
+        assert_eq!(parsed.kinds.get(metric.name).map(String::as_str), Some(metric.kind.name()));
+        assert_eq!(parsed.helps.get(metric.name).map(String::as_str), Some(metric.help));
+        let mut combinations = vec![Vec::new()];
+        for label in metric.labels() {
+            let values = allowed(metric, label, shards);
+            let extend = |known: Vec<String>| {
+                values.iter().map(move |value| [known.clone(), vec![format!("{label}=\"{value}\"")]].concat())
+            };
+            combinations = combinations.into_iter().flat_map(extend).collect();
+        }
+        for labels in combinations {
+            let series = |suffix: &str, labels: &[String]| match labels {
+                [] => format!("{}{suffix}", metric.name),
+                _ => format!("{}{suffix}{{{}}}", metric.name, labels.join(",")),
+            };
+            if metric.kind == Kind::Histogram {
+                let bounds = metric.buckets().iter().map(|bound| (*bound as f64 / 1e6).to_string());
+                for bound in bounds.chain(["+Inf".to_owned()]) {
+                    let labels = [labels.clone(), vec![format!("le=\"{bound}\"")]].concat();
+                    expected.insert(series("_bucket", &labels));
+                }
+                expected.extend([series("_sum", &labels), series("_count", &labels)]);
+            } else {
+                expected.insert(series("", &labels));
+            }
+        }
+    }
+    assert_eq!(parsed.series.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(parsed.kinds.len(), catalogue::all().count());
+}
+
+/// No counter falls, and every histogram is one: buckets rise to the count.
+fn only_rises(before: &Parsed, after: &Parsed) {
+    for (series, value) in &after.series {
+        let name = series.split('{').next().unwrap();
+        let part = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let histogram = part.filter(|base| after.kinds.get(*base).is_some_and(|kind| kind == "histogram"));
+        if histogram.is_some() || name.ends_with("_total") {
+            let known = before.series.get(series).copied().unwrap_or_default();
+            assert!(*value >= known, "{series} fell from {known} to {value}");
+        }
+    }
+    for metric in catalogue::all().filter(|metric| metric.kind == Kind::Histogram) {
+        let name = format!("{}_bucket", metric.name);
+        let mut of: BTreeMap<_, Vec<(f64, f64)>> = BTreeMap::new();
+        for (series, value) in
+            after.series.iter().filter(|(series, _)| series.split('{').next() == Some(&name))
+        {
+            let labels = labels(series);
+            let bound = labels["le"].parse().unwrap();
+            of.entry(labels.get("shard").copied()).or_default().push((bound, *value));
+        }
+        for (shard, mut buckets) in of {
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1), "{name} {shard:?}: {buckets:?}");
+            let labels = shard.map(|shard| format!("{{shard=\"{shard}\"}}")).unwrap_or_default();
+            let count = after.get(&format!("{}_count{labels}", metric.name));
+            assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{name}");
+        }
+    }
+}
+
+/// Every message and every Send is found again.
+fn balances(parsed: &Parsed) {
+    let sum = |name: &str| parsed.sum(name);
+    let read = parsed.get("wsm_messages_total{shard=\"0\",direction=\"in\"}");
+    assert_eq!(read, sum("wsm_messages_numbered_total") + sum("wsm_replies_consumed_total"));
+    let unpublished = parsed.get("wsm_messages_dropped_total{shard=\"0\",reason=\"not_published\"}");
+    assert_eq!(sum("wsm_messages_numbered_total"), sum("wsm_publish_accepted_total") + unpublished);
+    let came = sum("wsm_messages_numbered_total") + sum("wsm_publish_restored_total");
+    let left = sum("wsm_publish_pending_messages") + sum("wsm_publish_spilled_messages");
+    assert_eq!(came, sum("wsm_publish_delivered_total") + sum("wsm_messages_dropped_total") + left);
+    let ended = sum("wsm_sends_ended_total") + sum("wsm_sends_in_flight");
+    assert_eq!(sum("wsm_sends_accepted_total"), ended);
+}
+
+fn connect(id: &str, url: &str) -> Connect {
+    let request = api::ConnectRequest { url: url.into(), connection_id: id.into(), ..Default::default() };
+    validate::connect(&request, &Defaults::default(), || unreachable!("the id is given")).unwrap()
+}
+
+fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
+    let mut config = EmbeddedConfig::new(folder, shards);
+    config.store_fsync = Fsync::UnsafeNever;
+    config.bus_fsync = Fsync::UnsafeNever;
+    Embedded::open(config).unwrap()
+}
+
+fn on_a_shard<T>(test: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build_local(Default::default()).unwrap().block_on(test)
+}
+
+#[test]
+fn a_fresh_page_is_whole() {
+    for shards in [1, 3] {
+        let parsed = Parsed::of(Page::new(shards));
+        agrees(&parsed, shards);
+        let moved: Vec<_> = parsed.series.iter().filter(|(_, value)| **value != 0.0).collect();
+        assert_eq!(moved, [(&format!("wsm_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), &1.0)]);
+    }
+}
+
+#[test]
+fn latencies_become_buckets() {
+    let mut page = Page::new(1);
+    page.shards[0].inner.metrics.send.record(Duration::from_micros(50));
+    page.shards[0].inner.metrics.send.record(Duration::from_micros(700));
+    page.shards[0].inner.metrics.send.record(Duration::from_secs(61));
+    page.embedded.fsync_buckets[1] = 2;
+    page.embedded.fsync_buckets[11] = 1;
+    page.embedded.fsync_micros = 2_000_500;
+    let parsed = Parsed::of(page);
+    only_rises(&Parsed::default(), &parsed);
+    let send = |bound: &str| parsed.get(&format!("wsm_send_seconds_bucket{{shard=\"0\",le=\"{bound}\"}}"));
+    assert_eq!(["0.00005", "0.0005", "0.001", "60", "+Inf"].map(send), [1.0, 1.0, 2.0, 2.0, 3.0]);
+    assert_eq!(parsed.sum("wsm_send_seconds_sum"), 61.00075);
+    let fsync = |bound: &str| parsed.get(&format!("wsm_embedded_fsync_seconds_bucket{{le=\"{bound}\"}}"));
+    assert_eq!(["0.0001", "0.00025", "1", "+Inf"].map(fsync), [0.0, 2.0, 2.0, 3.0]);
+    assert_eq!(parsed.sum("wsm_embedded_fsync_seconds_sum"), 2.0005);
+}
+
+#[test]
+fn the_books_balance_after_every_step() {
+    for seed in 1..=20 {
+        let mut script = script::Script::new(seed);
+        let mut before = Parsed::default();
+        for _ in 0..40 {
+            for _ in 0..10 {
+                script.step();
+            }
+            let page = |inner| Page {
+                shards: vec![ShardView { up: true, inner, ..Default::default() }],
+                ..Page::new(1)
+            };
+            let parsed = Parsed::of(page(ShardSnapshot::of_core(&script.core)));
+            agrees(&parsed, 1);
+            balances(&parsed);
+            only_rises(&before, &parsed);
+            before = parsed;
+        }
+        for name in ["wsm_publish_delivered_total", "wsm_sends_accepted_total", "wsm_messages_dropped_total"]
+        {
+            assert!(before.sum(name) > 0.0, "seed {seed} never reached {name}");
+        }
+    }
+}
+
+#[test]
+fn a_silent_shard_is_down_and_keeps_its_last_values() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::new(1);
+        let hub = Hub::new(vec![mailbox.clone()], 1);
+        let backend = Arc::new(Backend::Embedded(embedded(folder.path(), 1)));
+        let collector = Collector::new(hub.clone(), Arc::default(), backend);
+        collector.page.lock().shards[0].inner.core.dials = 7;
+        let id = || ConnectionId::parse("some").unwrap();
+        let waits = hub.call(0, Context::default(), Command::Get(id()));
+        assert!(hub.call(0, Context::default(), Command::Get(id())).await.is_err(), "the mailbox holds one");
+        for _ in 0..3 {
+            let parsed = Parsed::read(&collector.scrape().await);
+            agrees(&parsed, 1);
+            assert_eq!(parsed.sum("wsm_shard_up"), 0.0);
+            assert_eq!(parsed.sum("wsm_dials_total"), 7.0);
+            assert_eq!(parsed.sum("wsm_mailbox_refused_total"), 1.0);
+            // The command and one question, however often it is asked.
+            assert_eq!(parsed.sum("wsm_mailbox_depth"), 2.0);
+        }
+        drop(waits);
+    });
+}
+
+#[test]
+fn a_running_shard_answers() {
+    on_a_shard(async {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = embedded(folder.path(), 1);
+        let tls = crate::pki::client_config("", "", "").unwrap();
+        let policy = Policy { allow: Vec::new(), deny: Vec::new(), own: Vec::new() };
+        let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "test".into() };
+        let world = World {
+            store: backend.store(),
+            bus: backend.bus(),
+            spill: backend.spill(0).unwrap(),
+            seal: backend.sealer(),
+            dialler: Arc::new(dialler),
+            instance: "one".into(),
+        };
+        let mailbox = Mailbox::new(16);
+        let local = Local::start(0, script::setup(1), mailbox.clone(), world);
+        let running = tokio::task::spawn_local(shard::run(local.clone()));
+        let hub = Hub::new(vec![mailbox], 1);
+        let edge = Arc::new(EdgeCounters::default());
+        edge.accepted.add();
+        let collector = Collector::new(hub.clone(), edge, Arc::new(Backend::Embedded(backend)));
+        let first = Parsed::read(&collector.scrape().await);
+        // Loopback is not allowed: the dial fails, and the lifecycle events go to the bus.
+        let refused = Command::Connect(Box::new(connect("denied", "ws://127.0.0.1:9/")));
+        assert!(hub.call(0, Context::default(), refused).await.is_err());
+        let mut second = Parsed::read(&collector.scrape().await);
+        while second.sum("wsm_publish_seconds_count") == 0.0 {
+            tokio::task::yield_now().await;
+            second = Parsed::read(&collector.scrape().await);
+        }
+        agrees(&second, 1);
+        only_rises(&first, &second);
+        balances(&second);
+        assert_eq!((first.sum("wsm_shard_up"), second.sum("wsm_shard_up")), (1.0, 1.0));
+        assert_eq!((first.sum("wsm_dials_total"), second.sum("wsm_dials_total")), (0.0, 1.0));
+        assert_eq!(second.get("wsm_closes_total{shard=\"0\",cause=\"egress_denied\"}"), 1.0);
+        assert_eq!(second.get("wsm_edge_total{event=\"accepted\"}"), 1.0);
+        assert!(second.sum("wsm_embedded_appended_events_total") > 0.0);
+        assert!(second.sum("wsm_shard_turn_seconds_count") > first.sum("wsm_shard_turn_seconds_count"));
+        local.stop();
+        running.await.unwrap();
+        assert_eq!(Parsed::read(&collector.scrape().await).sum("wsm_shard_up"), 0.0);
+    });
+}

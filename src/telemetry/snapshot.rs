@@ -1,0 +1,87 @@
+//! What one scrape looks at: plain values, copied out of their owners.
+
+use super::process::Process;
+use crate::{
+    api::counters::Counters as EdgeCounters,
+    backend::embedded::EmbeddedStats,
+    core::{
+        counters::Counters,
+        publish,
+        shard::{Gauges, ShardCore},
+    },
+    shard::{Local, mailbox::Mailbox, metrics::ShardMetrics},
+};
+
+/// Copied by the shard's own thread, between two turns of its work.
+#[derive(Clone, Default)]
+pub struct ShardSnapshot {
+    pub core: Counters,
+    pub gauges: Gauges,
+    pub publish: publish::Counters,
+    pub publisher: publish::Gauges,
+    pub metrics: ShardMetrics,
+    /// Callers that wait for an answer.
+    pub waiting: usize,
+}
+
+impl ShardSnapshot {
+    pub fn take(local: &Local) -> Self {
+        let (metrics, waiting) = (local.metrics().clone(), local.waiting());
+        ShardSnapshot { metrics, waiting, ..ShardSnapshot::of_core(&local.core()) }
+    }
+
+    pub fn of_core(core: &ShardCore) -> Self {
+        ShardSnapshot {
+            core: core.counters().clone(),
+            gauges: core.gauges(),
+            publish: core.publisher().counters().clone(),
+            publisher: core.publisher().gauges(),
+            ..ShardSnapshot::default()
+        }
+    }
+}
+
+/// A shard as others see it, and the last that it said of itself.
+#[derive(Clone, Default)]
+pub struct ShardView {
+    pub up: bool,
+    pub busy_seconds: f64,
+    pub mailbox_depth: usize,
+    pub mailbox_refused: u64,
+    pub inner: ShardSnapshot,
+}
+
+impl ShardView {
+    /// None: the shard did not answer, so it stands as it stood.
+    pub fn update(&mut self, fresh: Option<ShardSnapshot>, mailbox: &Mailbox, busy_seconds: Option<f64>) {
+        self.up = fresh.is_some();
+        self.mailbox_depth = mailbox.len();
+        self.mailbox_refused = mailbox.refused();
+        // A thread that has ended keeps what it used.
+        self.busy_seconds = busy_seconds.unwrap_or(self.busy_seconds);
+        if let Some(fresh) = fresh {
+            self.inner = fresh;
+        }
+    }
+}
+
+/// Everything on the page.
+#[derive(Default)]
+pub struct Page {
+    pub shards: Vec<ShardView>,
+    pub process: Process,
+    pub embedded: EmbeddedStats,
+    /// Names and values.
+    pub edge: Vec<(&'static str, u64)>,
+}
+
+impl Page {
+    /// As it is before anything happened.
+    pub fn new(shards: u32) -> Self {
+        Page {
+            shards: vec![ShardView::default(); shards as usize],
+            edge: EdgeCounters::default().all(),
+            ..Page::default()
+        }
+    }
+}

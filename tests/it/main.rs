@@ -1,1 +1,17 @@
-fn main() {}
+//! The integration tests: one binary, one link, tests in parallel inside it.
+
+mod harness;
+
+mod golden;
+mod layers;
+mod licences;
+mod tidy;
+
+mod commands;
+mod connect;
+mod drain;
+mod receive;
+mod restart;
+mod send;
+mod status;
+mod tls;

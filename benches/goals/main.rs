@@ -1,0 +1,73 @@
+//! Every performance goal, measured side by side with its floor in one run, printed as one table.
+//!
+//! `cargo bench` runs all, `cargo bench -- NAME...` some; `BENCH_QUICK=1` runs a tenth, once.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod hop;
+mod ids;
+mod memory;
+mod metrics;
+mod receive;
+mod scale;
+mod sends;
+
+use common::{os, table, table::Row};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Goal = (&'static str, fn() -> Vec<Row>);
+
+const GOALS: &[Goal] = &[
+    ("receive", receive::published),
+    ("reply", receive::replied),
+    ("unary", sends::unary),
+    ("stream", sends::stream),
+    ("hop", hop::run),
+    ("memory", memory::run),
+    ("metrics", metrics::run),
+    ("ids", ids::run),
+    ("scale", scale::run),
+];
+
+/// The first argument of a process of our own: what it plays.
+const ROLE: &str = "--role";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, role, rest @ ..] = arguments.as_slice()
+        && first == ROLE
+    {
+        return play(role, rest);
+    }
+    let names: Vec<&String> = arguments.iter().filter(|text| !text.starts_with('-')).collect();
+    if let Some(unknown) = names.iter().find(|name| GOALS.iter().all(|(known, _)| known != *name)) {
+        let known: Vec<&str> = GOALS.iter().map(|(name, _)| *name).collect();
+        eprintln!("no goal '{unknown}'; there are {}", known.join(", "));
+        std::process::exit(2);
+    }
+    if os::cores() < 2 {
+        eprintln!("the thread under test and its peer need a core each");
+        std::process::exit(2);
+    }
+    os::pin(1);
+    let mut rows = Vec::new();
+    for (name, run) in GOALS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            eprintln!("{name} ...");
+            rows.extend(run());
+        }
+    }
+    table::print(&rows);
+}
+
+fn play(role: &str, rest: &[String]) {
+    match role {
+        "memory-bare" => memory::bare(rest),
+        "memory-shard" => memory::shard(rest),
+        "scale" => scale::play(rest),
+        _ => unreachable!("roles are ours"),
+    }
+}

@@ -1,0 +1,17 @@
+//! What the tests need around the service: the real binary, clients for its ports, upstreams whose
+//! every move a test decides, and one way to wait.
+
+pub mod grpc;
+pub mod http;
+pub mod metrics;
+pub mod peers;
+pub mod pki;
+pub mod repo;
+pub mod service;
+pub mod upstream;
+pub mod wait;
+
+pub use grpc::{Client, fault};
+pub use service::Service;
+pub use upstream::{Peer, Upstream};
+pub use wait::{wait_for, within};

@@ -1,0 +1,107 @@
+"""Starts the real binary (its path in WSM_BIN) and an upstream of another make beside it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("WSM_BIN", str(ROOT / "target/debug/websocket-manager"))
+DEADLINE = 20.0
+
+
+class Service:
+    def __init__(self, process, line):
+        pairs = dict(word.split("=", 1) for word in line.split()[1:])
+        self.process = process
+        self.http = "http://" + pairs["http"]
+        self.grpc = pairs["grpc"]
+        self.admin = "http://" + pairs["admin"]
+
+    def request(self, path, body=None, headers=None, method=None):
+        """Status, headers and body, whatever the status is."""
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body).encode()
+            headers = {"content-type": "application/json", **(headers or {})}
+        request = urllib.request.Request(self.http + path, data=body, headers=headers or {}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+
+def first_line(process):
+    """The first line of standard output, or None when there is none in time."""
+    lines = []
+    reader = threading.Thread(target=lambda: lines.append(process.stdout.readline()), daemon=True)
+    reader.start()
+    reader.join(DEADLINE)
+    return lines[0].strip() if lines and lines[0] else None
+
+
+def end(process):
+    process.terminate()
+    try:
+        return process.wait(DEADLINE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    ports = [word for port in ("http", "grpc", "admin") for word in (f"--{port}-port", "0")]
+    flags = [*ports, "--shards", "2", "--backend", "embedded", "--data-dir", str(folder / "data")]
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [BINARY, "serve", *flags, "--egress-allow", "127.0.0.0/8"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"]},
+            text=True,
+        )
+    line = first_line(process)
+    if not line or not line.startswith("ready "):
+        process.kill()
+        pytest.fail(f"no ready line but {line!r}:\n{(folder / 'log').read_text()}")
+    yield Service(process, line)
+    assert end(process) == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    """The URL of an echo server."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/upstreams/echo.py")], stdout=subprocess.PIPE, text=True
+    )
+    port = first_line(process)
+    assert port, "the echo server prints its port"
+    yield f"ws://127.0.0.1:{port}/"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def channel(service):
+    with grpc.insecure_channel(service.grpc) as channel:
+        yield channel
+
+
+@pytest.fixture
+def connection(service, upstream):
+    """The id of a connection that echoes."""
+    status, _, body = service.request("/v1/connections", {"url": upstream})
+    assert status == 200, body
+    name = json.loads(body)["id"]
+    yield name
+    service.request(f"/v1/connections/{name}", method="DELETE")

@@ -338,7 +338,7 @@ fn defaults(config: &Config) -> Defaults {
     Defaults {
         connect_timeout: config.connect_timeout,
         send_timeout: config.default_timeout,
-        settings: Settings {
+        settings: Arc::new(Settings {
             auto_reconnect: false,
             reconnect_attempts_max: config.reconnect.max_attempts,
             reconnect_base: config.reconnect.base_delay,
@@ -349,8 +349,8 @@ fn defaults(config: &Config) -> Defaults {
             send_bytes_max: config.max_message_bytes,
             message_bytes_max: config.max_message_bytes,
             correlation: Rule::Auto,
-            ..Defaults::default().settings
-        },
+            ..(*Defaults::default().settings).clone()
+        }),
     }
 }
 

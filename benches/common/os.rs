@@ -1,5 +1,5 @@
 //! Pinning and CPU clocks. std has neither, and a benchmark that counts wall time on a shared
-//! machine counts its neighbours: hence the only unsafe code of this project, five calls of libc.
+//! machine counts its neighbours: hence the only unsafe code of this project, six calls of libc.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -63,6 +63,12 @@ impl CpuClock {
         assert_eq!(unsafe { libc::clock_gettime(self.0, &mut time) }, 0, "the clock's thread is gone");
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
+}
+
+/// A huge page counts as dirty as a whole, and hides what its tenants keep.
+pub fn small_pages_only() {
+    // SAFETY: sets a flag of this process.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }, 0);
 }
 
 /// Dirty memory of this process alone, in bytes.

@@ -23,7 +23,7 @@ impl Peer {
     pub fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let (sender, accepted) = mpsc::channel();
+        let (sender, accepted) = mpsc::sync_channel(65_536);
         thread::spawn(move || {
             os::pin(1);
             for stream in listener.incoming() {
@@ -91,7 +91,7 @@ pub fn await_count(seen: &AtomicU64, target: u64) {
     let mut looks = 0_u32;
     while seen.load(Ordering::Acquire) < target {
         looks += 1;
-        if looks % 64 == 0 {
+        if looks.is_multiple_of(64) {
             thread::yield_now();
             assert!(Instant::now() < give_up, "{} of {target} arrived", seen.load(Ordering::Acquire));
         }

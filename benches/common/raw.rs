@@ -43,7 +43,7 @@ pub struct Receiver {
 
 impl Receiver {
     pub fn start(address: SocketAddr, connections: usize) -> Self {
-        let (sender, started) = mpsc::channel();
+        let (sender, started) = mpsc::sync_channel(65_536);
         let seen = Arc::new(AtomicU64::new(0));
         let counted = seen.clone();
         thread::Builder::new()

@@ -55,13 +55,13 @@ pub struct Seen {
 pub struct Shard {
     pub clock: os::CpuClock,
     pub seen: Arc<Seen>,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl Shard {
     pub fn start(number: u32, shards: u32, core: usize, mailbox: Arc<Mailbox>) -> Self {
-        let (jobs, mut waiting) = mpsc::unbounded_channel::<Job>();
-        let (sender, started) = std_mpsc::channel();
+        let (jobs, mut waiting) = mpsc::channel::<Job>(1024);
+        let (sender, started) = std_mpsc::sync_channel(64);
         let seen = Arc::new(Seen::default());
         let shown = seen.clone();
         thread::Builder::new()
@@ -98,7 +98,7 @@ impl Shard {
 
     /// Runs on the shard's own thread.
     pub fn run<F: Future<Output = ()> + 'static>(&self, job: impl FnOnce(Rc<Local>) -> F + Send + 'static) {
-        let _ = self.jobs.send(Box::new(|local| Box::pin(job(local))));
+        let _ = self.jobs.try_send(Box::new(|local| Box::pin(job(local))));
     }
 }
 

@@ -55,7 +55,7 @@ pub fn run() -> Vec<Row> {
 /// CPU microseconds of both shards a call; the caller is a task on the first.
 fn ask(shards: &[Shard; 2], hub: &Hub, id: &ConnectionId, calls: usize) -> f64 {
     let (hub, id) = (hub.clone(), id.clone());
-    let (sender, done) = mpsc::channel();
+    let (sender, done) = mpsc::sync_channel(65_536);
     let owner = hub.owner(&id);
     let spent = || shards.iter().map(|shard| shard.clock.nanos()).sum::<u64>();
     let before = spent();
@@ -87,7 +87,7 @@ fn without_a_mailbox() -> usize {
     let mailbox = Mailbox::new(1);
     let hub = Hub::new(vec![mailbox.clone()], 1);
     let shard = Shard::start(0, 1, 0, mailbox);
-    let (sender, counted) = mpsc::channel();
+    let (sender, counted) = mpsc::sync_channel(65_536);
     shard.run(move |_| async move {
         let id = ConnectionId::parse("nobody").expect("valid");
         let calls: Vec<_> =

@@ -2,6 +2,11 @@
 //!
 //! `cargo bench` runs all, `cargo bench -- NAME...` some; `BENCH_QUICK=1` runs a tenth, once.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark is no shard: its threads may sleep, its process may exit"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

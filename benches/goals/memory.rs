@@ -81,9 +81,10 @@ fn report(count: usize, baseline: u64, other: impl Fn() -> u64) {
 
 /// A task and a socket: nobody who uses tokio can have less.
 pub fn bare(rest: &[String]) {
+    os::small_pages_only();
     let (address, count) = arguments(rest);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (sender, opened) = std::sync::mpsc::channel();
+    let (sender, opened) = std::sync::mpsc::sync_channel(65_536);
     std::thread::spawn(move || {
         runtime.block_on(async {
             for number in 0..count + WARM {
@@ -112,6 +113,7 @@ pub fn shard(rest: &[String]) {
         Arc,
         atomic::{AtomicU64, Ordering},
     };
+    os::small_pages_only();
     let (address, count) = arguments(rest);
     let (shard, hub) = shard::alone();
     shard::connect_some(&hub, address, 0..WARM, true);
@@ -120,7 +122,7 @@ pub fn shard(rest: &[String]) {
     // The retained log is bounded by its own budget and shared by all: it is not a connection's.
     let log = Arc::new(AtomicU64::new(0));
     report(count, baseline, || {
-        let (shown, (sender, told)) = (log.clone(), std::sync::mpsc::channel());
+        let (shown, (sender, told)) = (log.clone(), std::sync::mpsc::sync_channel(65_536));
         shard.run(move |local| async move {
             shown.store(local.core().gauges().ring_bytes, Ordering::Release);
             let _ = sender.send(());

@@ -142,6 +142,9 @@ fn settle(core: &mut ShardCore, fx: &mut Effects, sockets: &mut Vec<(SocketKey, 
                     drop(batch);
                     core.published(now, id, Ok(()));
                 }
+                Effect::Spill { id, .. } => core.spilled(now, id, Ok(true)),
+                Effect::PeekSpill => core.peeked(now, Ok(None)),
+                Effect::PopSpill => core.popped(now, Ok(())),
                 _ => {}
             }
         }

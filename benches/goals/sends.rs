@@ -219,10 +219,10 @@ fn call_stream(address: SocketAddr, plan: Calls, clock: os::CpuClock) -> Timings
         let mut client = WebSocketManagerClient::new(channel(address).await);
         let (sender, requests) = mpsc::channel(plan.connections * plan.window);
         let mut sent = vec![0; plan.connections];
-        for connection in 0..plan.connections {
+        for (connection, sent) in sent.iter_mut().enumerate() {
             for _ in 0..plan.window {
-                sender.try_send(request(connection, sent[connection], plan.bytes)).expect("room");
-                sent[connection] += 1;
+                sender.try_send(request(connection, *sent, plan.bytes)).expect("room");
+                *sent += 1;
             }
         }
         let before = clock.nanos();
@@ -249,7 +249,7 @@ struct EchoServer {
 
 impl EchoServer {
     fn start() -> Self {
-        let (sender, started) = std_mpsc::channel();
+        let (sender, started) = std_mpsc::sync_channel(64);
         thread::spawn(move || {
             os::pin(0);
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");

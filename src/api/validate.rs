@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 pub struct Defaults {
     pub connect_timeout: Duration,
     pub send_timeout: Duration,
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
 }
 
 /// Everything of a Connect but its id.
@@ -84,7 +84,10 @@ pub fn checked(request: &ConnectRequest, defaults: &Defaults) -> Result<Checked,
         source_ip,
         timeout,
     };
-    let settings = settings(request, &defaults.settings)?;
+    let settings = match settings(request, &defaults.settings)? {
+        usual if usual == *defaults.settings => defaults.settings.clone(),
+        own => Arc::new(own),
+    };
     let spec = Spec { dial, settings, source: Bytes::from(request.encode_to_vec()), has_secrets };
     Ok(Checked { spec: Arc::new(spec), tags, publish })
 }
@@ -366,7 +369,7 @@ impl Default for Defaults {
         Defaults {
             connect_timeout: limits::CONNECT_TIMEOUT_DEFAULT,
             send_timeout: limits::SEND_TIMEOUT_DEFAULT,
-            settings: Settings {
+            settings: Arc::new(Settings {
                 auto_reconnect: false,
                 reconnect_attempts_max: 0,
                 reconnect_base: limits::RECONNECT_BASE_DEFAULT,
@@ -380,7 +383,7 @@ impl Default for Defaults {
                 sends_in_flight_max: limits::SENDS_IN_FLIGHT_DEFAULT,
                 message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
                 correlation: Rule::Auto,
-            },
+            }),
         }
     }
 }

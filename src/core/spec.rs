@@ -8,7 +8,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 #[derive(Debug)]
 pub struct Spec {
     pub dial: Dial,
-    pub settings: Settings,
+    /// One for all connections that ask for nothing special.
+    pub settings: Arc<Settings>,
     /// The request in canonical bytes, opaque to the core: stored with the connection, and compared
     /// to tell a repeated Connect from one with other settings.
     pub source: Bytes,

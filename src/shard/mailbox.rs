@@ -38,6 +38,8 @@ pub enum Mail {
     /// Answers of backends. Each was asked for by this shard, so their number is bounded by what
     /// the core has under way, and they are never refused.
     Backend(BackendMail),
+    /// An answer of another shard to a caller on this one.
+    Answered(oneshot::Sender<Outcome>, Outcome),
     /// Runs on the shard's thread: snapshots for metrics.
     Inspect(Box<dyn FnOnce(&Local) + Send>),
 }
@@ -95,6 +97,26 @@ impl Mailbox {
     pub fn answer(&self, mail: BackendMail) {
         self.answers.push(Mail::Backend(mail));
         self.wake();
+    }
+
+    /// The caller is a task of this mailbox's shard, which wakes it at no cost. Waking it from
+    /// the answering thread takes a system call for each answer; a mailbox is woken once a batch.
+    pub(super) fn deliver(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.answers.push(Mail::Answered(reply, outcome));
+        self.wake();
+        if self.closed.load(Ordering::SeqCst) {
+            self.deliver_rest();
+        }
+    }
+
+    /// The shard looks no more: what lies here would lie for ever.
+    pub(super) fn deliver_rest(&self) {
+        while let Some(mail) = self.answers.pop() {
+            if let Mail::Answered(reply, outcome) = mail {
+                // A caller that went away has nothing to hear.
+                drop(reply.send(outcome));
+            }
+        }
     }
 
     /// Never refused for a full mailbox: an overloaded shard is the one to look at. Those who look
@@ -212,7 +234,8 @@ impl Hub {
         let Some(mailbox) = self.shards.get(shard as usize) else {
             return Call(State::Refused(Some(gone())));
         };
-        match mailbox.post(Mail::Command { context, command, reply: Reply::Once(reply) }) {
+        let home = HERE.with(|here| here.borrow().as_ref().map(|local| local.mailbox.clone()));
+        match mailbox.post(Mail::Command { context, command, reply: Reply::Once(reply, home) }) {
             Ok(()) => Call(State::Remote { answer, mailbox: mailbox.clone() }),
             Err(fault) => Call(State::Refused(Some(fault))),
         }

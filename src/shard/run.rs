@@ -22,7 +22,8 @@ pub async fn run(local: Rc<Local>) {
     let mut turn =
         Turn { local: local.clone(), sleep: Box::pin(tokio::time::sleep_until(Instant::now())), armed: None };
     std::future::poll_fn(|cx| turn.poll(cx)).await;
-    local.mailbox.closed.store(true, Ordering::Release);
+    local.mailbox.closed.store(true, Ordering::SeqCst);
+    local.mailbox.deliver_rest();
     mailbox::set_here(None);
 }
 
@@ -102,6 +103,8 @@ impl Local {
                 self.enter(ticket, &context, command);
             }
             Mail::Backend(mail) => self.backend_answered(mail),
+            // A caller that went away has taken its command back.
+            Mail::Answered(reply, outcome) => drop(reply.send(outcome)),
             Mail::Inspect(look) => look(self),
         }
     }

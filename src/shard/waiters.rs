@@ -1,5 +1,6 @@
 //! Callers that wait at this shard, whether on its own thread or on another.
 
+use super::mailbox::Mailbox;
 use crate::core::{
     id::{Place, Ticket},
     io::Outcome,
@@ -9,14 +10,15 @@ use crate::core::{
 };
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 use tokio::sync::{mpsc, oneshot};
 
 /// How an answer finds its caller.
 pub enum Reply {
-    /// One caller on another thread.
-    Once(oneshot::Sender<Outcome>),
+    /// One caller on another thread; by way of its own shard's mailbox when it has one.
+    Once(oneshot::Sender<Outcome>, Option<Arc<Mailbox>>),
     /// One of many answers to a stream on another thread, with the stream's own number for it.
     Stream(mpsc::Sender<(u64, Outcome)>, u64),
 }
@@ -24,7 +26,7 @@ pub enum Reply {
 impl Reply {
     pub fn is_closed(&self) -> bool {
         match self {
-            Reply::Once(reply) => reply.is_closed(),
+            Reply::Once(reply, _) => reply.is_closed(),
             Reply::Stream(reply, _) => reply.is_closed(),
         }
     }
@@ -32,7 +34,8 @@ impl Reply {
     /// A caller that went away has taken its command back, or is about to.
     pub fn send(self, outcome: Outcome) {
         match self {
-            Reply::Once(reply) => drop(reply.send(outcome)),
+            Reply::Once(reply, Some(home)) => home.deliver(reply, outcome),
+            Reply::Once(reply, None) => drop(reply.send(outcome)),
             // There is room: a stream keeps no more commands under way than its channel holds.
             Reply::Stream(reply, number) => drop(reply.try_send((number, outcome))),
         }

@@ -74,7 +74,10 @@ async fn everything_comes_back(crash: bool) {
             _ => {}
         }
     }
-    assert!(told.iter().any(|cause| cause == if crash { "crash" } else { "new_epoch" }), "the new epoch is told: {told:?}");
+    assert!(
+        told.iter().any(|cause| cause == if crash { "crash" } else { "new_epoch" }),
+        "the new epoch is told: {told:?}"
+    );
     assert_eq!(told.iter().any(|cause| cause == "end"), !crash, "an orderly end has its marker: {told:?}");
 }
 

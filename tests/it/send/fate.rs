@@ -187,7 +187,11 @@ async fn a_peer_that_breaks_the_protocol_is_cut_with_the_right_code() {
         assert_eq!(pair.peer.closed().await, Some(code), "{what}");
         let status =
             within("the outcome", send).await.expect("the task ends").expect_err("the socket is cut");
-        assert_eq!((status.code(), fault(&status).reason.as_str()), (Code::Internal, "peer_protocol"), "{what}");
+        assert_eq!(
+            (status.code(), fault(&status).reason.as_str()),
+            (Code::Internal, "peer_protocol"),
+            "{what}"
+        );
         assert!(status.message().contains("maybe_sent"), "{}", status.message());
     }
 }

@@ -121,7 +121,7 @@ impl Upstream {
                 source_ip: None,
                 timeout: Duration::from_secs(5),
             },
-            settings: self.settings.clone(),
+            settings: self.settings.clone().into(),
             source: format!("{}:{}", self.index, self.variant).into(),
             has_secrets: false,
         })

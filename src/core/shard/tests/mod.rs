@@ -86,7 +86,7 @@ fn spec_of(settings: Settings, source: &'static str) -> Arc<Spec> {
             source_ip: None,
             timeout: millis(5000),
         },
-        settings,
+        settings: settings.into(),
         source: Bytes::from_static(source.as_bytes()),
         has_secrets: false,
     })

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".virtufin")
         .btree_map(".virtufin")
         .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", "crate::wkt::Timestamp")
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(files)?;
     pbjson_build::Builder::new()

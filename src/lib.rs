@@ -22,6 +22,8 @@ pub mod ports;
 pub mod shard;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod wkt;
 
 #[cfg(feature = "server")]
 pub mod proto {

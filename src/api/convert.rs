@@ -6,18 +6,12 @@ use crate::{
         ring::RecordKind,
         sequence,
         spec::{Direction, Info, Status},
-        time::Wall,
         watch,
     },
     proto::{self, ConnectionStatus, WebSocketConnection, received_message::Body},
     wire::event::{self, Body as EventBody},
+    wkt::Timestamp,
 };
-use pbjson_types::Timestamp;
-
-pub fn timestamp(wall: Wall) -> Timestamp {
-    let nanos = wall.unix_nanos();
-    Timestamp { seconds: (nanos / 1_000_000_000) as i64, nanos: (nanos % 1_000_000_000) as i32 }
-}
 
 pub fn status(status: Status) -> ConnectionStatus {
     match status {
@@ -38,7 +32,7 @@ pub fn connection(info: Info, instance: &str, shard: u32) -> WebSocketConnection
         instance_id: instance.to_owned(),
         content_type: info.content_type.to_owned(),
         tags: info.tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-        created_at: Some(timestamp(info.created)),
+        created_at: Some(Timestamp::from(info.created)),
         auto_reconnect: info.auto_reconnect,
         direction: match info.direction {
             Direction::Out => proto::Direction::Out,
@@ -60,7 +54,7 @@ pub fn connection(info: Info, instance: &str, shard: u32) -> WebSocketConnection
             dropped: info.counters.dropped.into(),
         }),
         subprotocol: info.subprotocol.map(|name| name.to_string()).unwrap_or_default(),
-        connected_at: info.connected.map(timestamp),
+        connected_at: info.connected.map(Timestamp::from),
         reconnect_attempt: info.attempt,
         sends_in_flight: info.sends_in_flight,
     }
@@ -85,7 +79,7 @@ pub fn followed(record: &Followed) -> Option<proto::ReceivedMessage> {
         id: record.id.to_string(),
         epoch: record.epoch,
         seq: record.seq,
-        timestamp: Some(timestamp(record.wall)),
+        timestamp: Some(Timestamp::from(record.wall)),
         reply: record.reply,
         ..Default::default()
     };
@@ -115,7 +109,7 @@ pub fn parsed(message: event::ParsedMessage, topic: &str, offset: u64) -> proto:
         id: message.id,
         epoch: message.epoch,
         seq: message.seq,
-        timestamp: message.timestamp.map(timestamp),
+        timestamp: message.timestamp.map(Timestamp::from),
         content_type: message.content_type,
         reply: message.reply,
         possible_duplicate: message.possible_duplicate,
@@ -148,7 +142,7 @@ pub fn lifecycle(event: &watch::LifecycleEvent, cursor: String) -> proto::Lifecy
         instance_id: event.instance.to_string(),
         reason: event.reason.to_string(),
         attempt: event.attempt.unwrap_or(0),
-        timestamp: Some(timestamp(event.wall)),
+        timestamp: Some(Timestamp::from(event.wall)),
         cursor,
     }
 }

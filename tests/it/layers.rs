@@ -84,8 +84,8 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "pki",
-        files: &["pki.rs", "pki/"],
-        may: &["limits", "core", "pki"],
+        files: &["pki.rs", "wkt.rs", "pki/"],
+        may: &["limits", "core", "wire", "pki"],
         never: &["core::shard"],
         outside: EDGE_CRATES,
     },
@@ -106,7 +106,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "api",
         files: &["api/"],
-        may: &["limits", "core", "wire", "ports", "pki", "proto", "api", "shard::mailbox"],
+        may: &["limits", "core", "wire", "ports", "pki", "wkt", "proto", "api", "shard::mailbox"],
         never: &["core::shard"],
         outside: &["redb", "prometheus"],
     },

@@ -1,6 +1,6 @@
 use super::*;
 use crate::proto::End;
-use pbjson_types::Timestamp;
+use crate::wkt::Timestamp;
 
 fn message(body: Body) -> ReceivedMessage {
     ReceivedMessage {

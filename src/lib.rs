@@ -1,3 +1,116 @@
+//! The WebSocket Manager: one service that holds WebSocket connections for a whole organisation,
+//! and never loses a message silently. `README.md` is for its users; this page is for whoever
+//! changes it.
+//!
+//! # In one breath
+//!
+//! N shards. Each is one OS thread with one current-thread runtime that owns its sockets, its
+//! correlation tables, its outboxes, its timers and its ring outright. Stateless edges translate
+//! protocols into values. A pure core decides: values and time go in, effects come out, and the
+//! shell around it carries them to the world. Adapters behind ports keep documents and events. A
+//! connection's shard is a pure function of its id (`hash(id) % shards`), so there is no table to
+//! look into; minted ids are drawn until they land on the shard that should own them.
+//!
+//! # Three lives of a message
+//!
+//! **Send.** An edge checks the request and knows the shard by the id. On that shard's own thread
+//! it calls the core; from another one the command goes through the bounded mailbox. The core
+//! reserves a place for the reply and room in the outbox, which may refuse, and then commits,
+//! which cannot fail. At the end of the turn all that waits for a socket leaves in one write. A
+//! later message claims the place, and the caller gets its one outcome.
+//!
+//! **Publish.** A read delivers whole messages; most are lent from the read buffer. What no Send
+//! claimed gets its (epoch, seq), goes into the ring for followers, and is rendered straight into
+//! the open batch of its lane's class. Batches leave by size, count or age. A slow bus makes them
+//! spill to a bounded log, or whatever the lane's overflow policy says; only then do reads pause.
+//!
+//! **Receive.** Followers pull. One that is up to date is parked at its shard, or at the end of a
+//! topic's log, and answered when there is something; nothing is pushed into a queue that could
+//! grow. Who was overtaken gets a gap record and goes on.
+//!
+//! # Where things are
+//!
+//! - [`core`](crate::core): the pure core. Small machines, each with its tests beside it:
+//!   - `core::shard`: composes the others for one shard and decides; `sim` under it is the whole
+//!     core in a hostile world, from a seed that replays.
+//!   - `core::io`: what goes in (commands, openings, deadlines) and what comes out (effects).
+//!   - `core::correlation`: pairs Sends with replies. `core::outbox`: what waits to be written; a
+//!     frame can be taken back until its first byte is handed to the kernel.
+//!   - `core::publish`: lanes, batches, overflow, spill. `core::sequence`: epoch, seq, gaps, ends.
+//!   - `core::ring`, `core::follow`, `core::watch`: what followers and watchers read.
+//!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::redact`: hostile
+//!     input and secrets. `core::json`: one field out of a message without parsing it.
+//!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
+//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
+//!   close codes.
+//! - [`limits`](crate::limits): every bound, with its reason.
+//! - `ports`: the seams: store, bus, spill, resolver. Nothing there waits; each call takes a
+//!   completion.
+//! - `shard`: the shell of one shard: `run` (the loop), `mailbox` (the other door), `socket`,
+//!   `dial`, `effects`, `clock`, `entropy`, `record` (the written form of a connection).
+//! - `backend`: a closed set of adapters; `backend::embedded` is plain threads and files.
+//! - `api`: the edges. `service` has every RPC once; `grpc`, `rest`, `connect` and `sse` are thin
+//!   shells over it. `validate` turns requests into checked values, `status` is the one table from
+//!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
+//! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
+//! - `telemetry`: the catalogue of metrics and the scrape; logs.
+//! - `pki`: PEM to TLS configurations for dialling.
+//! - `commands`: what the binary does besides serving: demo, tail, healthcheck.
+//! - `boot`: builds the house, takes up what was stored, drains it. `main`: arguments to exit code.
+//! - `proto`: the public contract, generated from `proto/`; `tests/it/golden` keeps it compatible.
+//!
+//! # Who may import whom
+//!
+//! | layer | may name | must never see |
+//! |---|---|---|
+//! | `limits`, `core::{id, time, reason}` | each other | anything else of the crate |
+//! | `core`, `wire` | the above and each other; `wire` not `core::shard` | runtime, sockets, clocks, files, threads |
+//! | `ports` | the above but `core::shard` | clocks, a concrete adapter |
+//! | `pki` | `limits`, `core` | the crates of the edges |
+//! | `shard` | `core`, `wire`, `ports`, `pki` | `api`, a backend by name; tonic, axum, hyper, redb |
+//! | `backend` | `core`, `wire`, `ports` | `shard`, `api`, `core::shard` |
+//! | `api` | `core`, `wire`, `ports`, `pki`, `proto`, `shard::mailbox` | `core::shard`, `backend` |
+//! | `config` | `limits`, `core` | everything that runs |
+//! | `telemetry` | `config`, and what each of the others counts | being read by any of them |
+//! | `boot`, `commands`, `main` | all | |
+//!
+//! `tests/it/layers.rs` reads every path in `src/` against this table; `cargo check --lib
+//! --no-default-features` builds the pure part with no runtime crate in the graph.
+//!
+//! # Invariants
+//!
+//! 1. **One writer a socket.** Its shard's thread, once a turn. Nothing else holds the socket.
+//! 2. **The core never waits and never fails.** No clock, randomness or I/O of its own, so a seed
+//!    replays a whole shard; no input, however hostile, panics it.
+//! 3. **Reserve, then commit.** What may refuse comes first and changes nothing.
+//! 4. **Every accepted Send ends in exactly one outcome**, and `not_sent` is said only where not one
+//!    byte was handed to the kernel nor will be.
+//! 5. **Every loss is announced.** A hole in a connection's numbers has a gap record where its
+//!    readers find it, and every drop is counted under one `DropReason`. The books balance at each
+//!    scrape: numbered + restored = delivered + dropped + pending + spilled.
+//! 6. **Epochs never go down**, whatever the wall clock or a restored store says.
+//! 7. **No lock on a message's way** from the socket to its batch or to the Send that waits for it.
+//!    Threads meet in the mailboxes, whose one lock guards a sleeping shard's waker, and once a batch
+//!    at the bus.
+//! 8. **Everything is bounded**: queues, buffers, loops, names, and what each of them does when it
+//!    is full is decided. The bounds stand in [`limits`](crate::limits).
+//! 9. **Sets are closed.** Causes, reasons, outcomes and label values are enums; each name stands in
+//!    metrics and records exactly as the enum gives it.
+//! 10. **Order is never a hash map's.** What is iterated is a vector, a slab or a tree.
+//! 11. **What is not built is refused by name**, never ignored: an unknown or unbuilt field is an
+//!    error that says so.
+//!
+//! # What is deliberately absent
+//!
+//! - No work stealing and no shared connection table: a connection never changes its thread.
+//! - No async in the core, and no `.await` while it is borrowed.
+//! - No retry of a Send by the service: only the caller knows whether twice is harmless.
+//! - No general WebSocket library under the sockets: it reserves buffers while idle and copies each
+//!   message. `tokio-tungstenite` makes the opening handshake and checks our codec in tests.
+//! - No plugins: backends are a closed enum, and dynamic calls are made per batch, not per message.
+//! - No permessage-deflate: memory for each connection, against feeds that rarely ask for it.
+//! - No `unsafe` in this crate.
+
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "server")]

@@ -84,6 +84,9 @@ struct Instance {
 /// Runs until it is told to leave. `started` is called once it is ready. Answers the exit code.
 pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failure> {
     let config = Arc::new(config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     // Fails only when one was installed before, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let backend = Arc::new(open_backend(&config)?);
@@ -173,6 +176,7 @@ async fn manage(
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, admin).await;
     }
     drain::stop_shards(instance);
+    tracing::info!(code, "drained");
     Ok(code)
 }
 

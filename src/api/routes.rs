@@ -95,7 +95,7 @@ const FROM_START: Param =
 
 const FOLLOW_ONE: &[Param] = &[CURSOR, FROM_START];
 const FOLLOW: &[Param] = &[text("topic", "Follow a topic; or else tag filters."), TAGS, CURSOR, FROM_START];
-const WATCH: &[Param] = &[TAGS, text("id", "Only this connection.")];
+const WATCH: &[Param] = &[TAGS, text("id", "Only this connection."), CURSOR];
 
 const fn call(method: &'static str, path: &'static str, rpc: &'static str, run: Run) -> Route {
     Route { method, path, rpc, body: true, query: &[], shape: Shape::Unary, run }

@@ -81,8 +81,7 @@ impl Fault {
 
     pub fn unimplemented(field: impl Into<Cow<'static, str>>) -> Self {
         let field = field.into();
-        let message = format!("{field} is not supported by this version");
-        Fault { field, ..Fault::new(FaultKind::Unimplemented, message) }
+        Fault { field, ..Fault::new(FaultKind::Unimplemented, "is not supported by this version") }
     }
 
     pub fn not_found(id: &str) -> Self {

@@ -59,6 +59,8 @@ pub struct Local {
     mailbox: Arc<Mailbox>,
     world: World,
     turn: Cell<bool>,
+    /// A socket ended while this turn was being finished: what that left wants another one.
+    unfinished: Cell<bool>,
     turn_waker: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
     /// Spare vectors for effects: inputs come too often to allocate one each.
@@ -82,6 +84,7 @@ impl Local {
             mailbox,
             world,
             turn: Cell::new(false),
+            unfinished: Cell::new(false),
             turn_waker: RefCell::default(),
             stopped: Cell::new(false),
             spare: RefCell::default(),

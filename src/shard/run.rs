@@ -54,7 +54,8 @@ impl Turn {
             return Poll::Ready(());
         }
         self.arm(cx);
-        if busy || !local.mailbox.sleep() || local.core.borrow().has_dirty() {
+        let unfinished = local.unfinished.take() || local.core.borrow().wants_turn();
+        if busy || unfinished || !local.mailbox.sleep() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

@@ -189,6 +189,7 @@ impl Local {
     }
 
     fn socket_ended(self: &Rc<Self>, socket: &Rc<Socket>, cause: CloseCause, text: &str) {
+        self.unfinished.set(true);
         let now = self.now();
         self.step(|core, fx| core.ended(now, socket.key, cause, text, fx));
     }

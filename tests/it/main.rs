@@ -9,6 +9,7 @@ mod tidy;
 
 mod commands;
 mod connect;
+mod docs;
 mod drain;
 mod receive;
 mod restart;

@@ -56,7 +56,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "a line that is too wide",
         applies: |_, _| true,
-        breaks: |line| line.chars().count() > WIDTH_MAX,
+        breaks: |line| line.chars().count() > WIDTH_MAX && !line.starts_with('|'),
     },
     Rule {
         name: "a tab or a space at a line's end",

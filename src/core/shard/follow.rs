@@ -181,9 +181,9 @@ impl ShardCore {
         if found || end.overrun { Found::At(from) } else { Found::NothingBefore(end.next) }
     }
 
-    /// More followers are due than one turn serves.
+    /// More is due than one turn serves.
     pub fn wants_turn(&self) -> bool {
-        self.followers_left
+        self.followers_left || !self.dirty.is_empty()
     }
 
     pub(super) fn watch(

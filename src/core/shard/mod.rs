@@ -264,10 +264,6 @@ impl ShardCore {
         }
     }
 
-    pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
     /// What waits to be written on a socket that is still the connection's.
     pub fn outbox(&self, socket: SocketKey) -> Option<&Outbox> {
         let connection = self.connections.get(socket.conn)?;

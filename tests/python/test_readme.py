@@ -1,0 +1,45 @@
+"""The README's shell blocks, run in order against the demo as a reader would, end without an error."""
+
+import re
+import subprocess
+
+import pytest
+
+from conftest import BINARY, ROOT, end, first_line
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def demo(tmp_path):
+    ports = [word for port in ("http", "grpc", "admin") for word in (f"--{port}-port", "0")]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(
+            [BINARY, "demo", *ports, "--data-dir", str(tmp_path / "data")],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+    line = first_line(process)
+    if not line or not line.startswith("ready "):
+        process.kill()
+        pytest.fail(f"no ready line but {line!r}:\n{(tmp_path / 'log').read_text()}")
+    # The demo's connections stand when it prints its commands.
+    for text in process.stdout:
+        if "tail" in text:
+            break
+    yield dict(word.split("=", 1) for word in line.split()[1:])
+    assert end(process) == 0
+
+
+def test_every_block_runs(demo):
+    blocks = BLOCK.findall((ROOT / "README.md").read_text())
+    assert len(blocks) > 10, "the README has its how-tos"
+    script = "\n".join(blocks).replace("http://127.0.0.1:5001", "http://" + demo["http"])
+    # An error of the service must fail the block: curl says it by its exit code.
+    script = "set -eu\ncurl() { command curl --fail-with-body \"$@\"; }\n" + script
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert '"response":"hello"' in run.stdout
+    assert "event: message" in run.stdout

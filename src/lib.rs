@@ -98,7 +98,7 @@
 //!    metrics and records exactly as the enum gives it.
 //! 10. **Order is never a hash map's.** What is iterated is a vector, a slab or a tree.
 //! 11. **What is not built is refused by name**, never ignored: an unknown or unbuilt field is an
-//!   error that says so.
+//!     error that says so.
 //!
 //! # What is deliberately absent
 //!

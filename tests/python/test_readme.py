@@ -1,5 +1,6 @@
 """The README's shell blocks, run in order against the demo as a reader would, end without an error."""
 
+import os
 import re
 import subprocess
 
@@ -19,6 +20,7 @@ def demo(tmp_path):
             stdout=subprocess.PIPE,
             stderr=log,
             stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"]},
             text=True,
         )
     line = first_line(process)

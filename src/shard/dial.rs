@@ -146,6 +146,10 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     let head = HeadOnly { stream, seen: 0, read: 0, done: false, pending: Vec::new(), at: 0 };
     let (socket, response) =
         tokio_tungstenite::client_async(request, head).await.map_err(|error| refused(&error))?;
+    // None was offered, and the library does not look: frames of one could only be misread.
+    if response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(failed("the server chose an extension that was not offered".to_owned()));
+    }
     let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(Arc::from);
     let head = socket.into_inner();

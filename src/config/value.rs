@@ -1,5 +1,6 @@
 //! Kinds of settings: how a text becomes a value, and how a value is shown again.
 
+use crate::core::egress::Pattern;
 use std::{net::IpAddr, time::Duration};
 
 /// What a plain number means for a duration.
@@ -332,12 +333,15 @@ fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// The shape only; the egress policy itself parses what it is given.
+/// Parsed here to be refused with all else that is wrong, and again where the policy is made.
 fn pattern(text: &str) -> Result<String, String> {
     if text.contains("://") || text.contains(char::is_whitespace) {
         return Err(
             "is not a pattern; give a CIDR such as 10.0.0.0/8 or a host such as feed.example.com:443".into(),
         );
     }
-    Ok(text.into())
+    match Pattern::parse(text) {
+        Ok(_) => Ok(text.into()),
+        Err(bad) => Err(format!("holds a bad {bad}")),
+    }
 }

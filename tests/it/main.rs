@@ -13,6 +13,7 @@ mod docs;
 mod drain;
 mod receive;
 mod restart;
+mod security;
 mod send;
 mod status;
 mod tls;

@@ -53,6 +53,13 @@ impl Plan {
         self
     }
 
+    /// Another value for a flag that `new` gives.
+    pub fn set(mut self, flag: &str, value: &str) -> Self {
+        let at = self.args.iter().position(|arg| arg == flag).expect("it is there");
+        value.clone_into(&mut self.args[at + 1]);
+        self
+    }
+
     /// TLS on both public ports, with the certificate that `pki` has on disk.
     pub fn tls(self, pki: &Arc<Pki>) -> Self {
         let (cert, key) = pki.server_files(self.data.path());

@@ -2,7 +2,7 @@
 //! never a failure of the service and never an echo that breaks a line.
 
 use super::{Neighbour, reaches, request};
-use crate::harness::{Client, Service, fault, grpc, wait_for};
+use crate::harness::{Client, Service, fault, wait_for};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -98,6 +98,37 @@ async fn no_malformed_url_is_dialled() {
     neighbour.is_well().await;
 }
 
+const HEADER_NAMES: &[&str] = &[
+    "",
+    " ",
+    "a b",
+    "a:",
+    "a\r\nb",
+    "a\nb",
+    "a\0",
+    "\u{e9}",
+    "(x)",
+    ":authority",
+    "Host",
+    "host",
+    "CONNECTION",
+    "Upgrade",
+    "Content-Length",
+    "content-type",
+    "Transfer-Encoding",
+    "TE",
+    "Trailer",
+    "Keep-Alive",
+    "Expect",
+    "Proxy-Authorization",
+    "Proxy-Connection",
+    "Sec-WebSocket-Key",
+    "sec-websocket-version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Accept",
+];
+
 #[tokio::test]
 async fn nothing_slips_into_the_handshake() {
     let service = Service::start().await;
@@ -105,38 +136,8 @@ async fn nothing_slips_into_the_handshake() {
     let mut client = service.grpc().await;
     let mut wrong = Vec::new();
     let url = "ws://127.0.0.1:9/";
-    let names = [
-        "",
-        " ",
-        "a b",
-        "a:",
-        "a\r\nb",
-        "a\nb",
-        "a\0",
-        "\u{e9}",
-        "(x)",
-        ":authority",
-        "Host",
-        "host",
-        "CONNECTION",
-        "Upgrade",
-        "Content-Length",
-        "content-type",
-        "Transfer-Encoding",
-        "TE",
-        "Trailer",
-        "Keep-Alive",
-        "Expect",
-        "Proxy-Authorization",
-        "Proxy-Connection",
-        "Sec-WebSocket-Key",
-        "sec-websocket-version",
-        "Sec-WebSocket-Protocol",
-        "Sec-WebSocket-Extensions",
-        "Sec-WebSocket-Accept",
-    ];
-    for name in names {
-        let connect = json!({"url": url, "headers": {name: "v"}});
+    for name in HEADER_NAMES {
+        let connect = json!({"url": url, "headers": {*name: "v"}});
         wrong.extend(not_refused(&mut client, &format!("header {name:?}"), connect, "headers").await);
     }
     for value in [
@@ -231,7 +232,14 @@ async fn names_tags_and_topics_are_bounded() {
         wrong.extend(not_refused(&mut client, &what, connect, "publish.topic").await);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    neighbour.is_well().await;
+}
 
+#[tokio::test]
+async fn a_living_connection_keeps_its_bounds() {
+    let service = Service::start().await;
+    let mut neighbour = Neighbour::of(&service).await;
+    let mut client = service.grpc().await;
     let id = || neighbour.id.clone();
     let fifty = (0..50).map(|n| (format!("k{n}"), "v".to_owned())).collect();
     client.set_tags(SetTagsRequest { id: id(), tags: fifty }).await.expect("50 tags are allowed");

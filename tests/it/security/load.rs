@@ -71,6 +71,10 @@ async fn cancelled_calls_leave_nothing_behind() {
     let connect = request(json!({"url": silent.url(), "connectionId": "silent"}));
     grpc::dial(&mut client, connect).await;
     for round in 0..ROUNDS {
+        // A connection that resets too many streams before they are looked at is cut, rightly.
+        if round % 5 == 0 {
+            client = service.grpc().await;
+        }
         let (mut sender, mut dialler, mut follower) = (client.clone(), client.clone(), client.clone());
         let url = mute.url();
         let send = tokio::spawn(async move {
@@ -102,7 +106,8 @@ async fn cancelled_calls_leave_nothing_behind() {
     let accepted = service.metric("wsm_sends_accepted_total", &[]).await;
     let ended = service.metric("wsm_sends_ended_total", &[]).await;
     assert_eq!(accepted, ended, "each accepted Send ended once");
-    let total = client.list(ListRequest::default()).await.expect("a list").into_inner().total;
+    let list = neighbour.client.list(ListRequest::default()).await;
+    let total = list.expect("a list").into_inner().total;
     assert_eq!(total, 2, "only what was connected");
     neighbour.is_well().await;
 }

@@ -313,6 +313,7 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
         seal: embedded.sealer(),
         dialler,
         instance: instance.config.instance_id.as_str().into(),
+        busy_poll: instance.config.busy_poll,
     })
 }
 

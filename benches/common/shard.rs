@@ -181,6 +181,7 @@ fn world() -> World {
         seal: Arc::new(Yes),
         dialler: Arc::new(dialler),
         instance: "bench".into(),
+        busy_poll: std::time::Duration::ZERO,
     }
 }
 

@@ -31,6 +31,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Waker,
+    time::Duration,
 };
 
 /// What a shard needs of the world.
@@ -42,6 +43,8 @@ pub struct World {
     pub seal: Arc<dyn Seal>,
     pub dialler: Arc<dial::Dialler>,
     pub instance: Arc<str>,
+    /// After the last input the loop looks again and again for this long before it sleeps.
+    pub busy_poll: Duration,
 }
 
 /// One shard on its own thread. Borrows of its cells are short and never cross an await.
@@ -63,6 +66,8 @@ pub struct Local {
     unfinished: Cell<bool>,
     turn_waker: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
+    /// Something came since the last turn.
+    active: Cell<bool>,
     /// Spare vectors for effects: inputs come too often to allocate one each.
     spare: RefCell<Vec<Effects>>,
 }
@@ -87,6 +92,7 @@ impl Local {
             unfinished: Cell::new(false),
             turn_waker: RefCell::default(),
             stopped: Cell::new(false),
+            active: Cell::new(false),
             spare: RefCell::default(),
         })
     }
@@ -129,6 +135,7 @@ impl Local {
         self.apply(&mut fx);
         fx.clear();
         self.spare.borrow_mut().push(fx);
+        self.active.set(true);
         self.ask_turn();
         result
     }

@@ -5,7 +5,10 @@ use super::{
     mailbox::{self, BackendMail, Mail},
 };
 use crate::{
-    core::{io::SocketKey, time::Now},
+    core::{
+        io::SocketKey,
+        time::{Now, Time},
+    },
     limits,
 };
 use std::{
@@ -19,8 +22,12 @@ use tokio::time::{Instant, Sleep};
 /// Runs until `Local::stop`. Must be polled on the shard's own runtime.
 pub async fn run(local: Rc<Local>) {
     mailbox::set_here(Some(local.clone()));
-    let mut turn =
-        Turn { local: local.clone(), sleep: Box::pin(tokio::time::sleep_until(Instant::now())), armed: None };
+    let mut turn = Turn {
+        local: local.clone(),
+        sleep: Box::pin(tokio::time::sleep_until(Instant::now())),
+        armed: None,
+        last_input: Time::ZERO,
+    };
     std::future::poll_fn(|cx| turn.poll(cx)).await;
     local.mailbox.closed.store(true, Ordering::SeqCst);
     local.mailbox.deliver_rest();
@@ -31,7 +38,8 @@ struct Turn {
     local: Rc<Local>,
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` is set to.
-    armed: Option<crate::core::time::Time>,
+    armed: Option<Time>,
+    last_input: Time,
 }
 
 impl Turn {
@@ -46,8 +54,13 @@ impl Turn {
         local.turn.set(true);
         let busy = local.drain_mail();
         let now = local.now();
+        if local.active.take() {
+            self.last_input = now.mono;
+        }
         local.expire(now);
         local.finish_turn(now);
+        // What the turn itself stepped is no input.
+        local.active.set(false);
         local.turn.set(false);
         local.metrics.borrow_mut().turned(local.now().mono.since(started.mono));
         if local.stopped.get() {
@@ -55,7 +68,8 @@ impl Turn {
         }
         self.arm(cx);
         let unfinished = local.unfinished.take() || local.core.borrow().wants_turn();
-        if busy || unfinished || !local.mailbox.sleep() {
+        let poll_on = now.mono.since(self.last_input) < local.world.busy_poll;
+        if busy || unfinished || poll_on || !local.mailbox.sleep() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

@@ -282,6 +282,7 @@ fn a_running_shard_answers() {
             seal: backend.sealer(),
             dialler: Arc::new(dialler),
             instance: "one".into(),
+            busy_poll: std::time::Duration::ZERO,
         };
         let mailbox = Mailbox::new(16);
         let local = Local::start(0, script::setup(1), mailbox.clone(), world);

@@ -1,7 +1,7 @@
 //! Many Sends at once, streams and batches, time running out, replies that come late.
 
 use super::Pair;
-use crate::harness::{Service, Upstream, fault, grpc, peers, within};
+use crate::harness::{Service, Upstream, fault, grpc, peers, service::Plan, within};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tokio_stream::StreamExt;
@@ -168,5 +168,18 @@ async fn servers_of_other_makes_answer() {
                 SendRequest { id: answer.id.clone(), data: vec![255; size].into(), ..Default::default() };
             assert_eq!(client.send(request).await.expect("a reply").into_inner().data.len(), size);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_loop_that_polls_on_serves_like_one_that_sleeps() {
+    let service = Plan::new().args(&["--busy-poll-us", "200"]).start().await;
+    let upstream = Upstream::echo().await;
+    let mut client = service.grpc().await;
+    let id = grpc::dial(&mut client, grpc::to(&upstream.url())).await;
+    for n in 0..MANY {
+        let message = format!(r#"{{"id": {n}}}"#);
+        let request = SendRequest { id: id.clone(), message: message.clone(), ..Default::default() };
+        assert_eq!(client.send(request).await.expect("a reply").into_inner().response, message);
     }
 }

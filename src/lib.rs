@@ -128,6 +128,8 @@ pub mod commands;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod fleet;
+#[cfg(feature = "server")]
 pub mod pki;
 #[cfg(feature = "server")]
 pub mod ports;

@@ -1,12 +1,13 @@
 //! The seams: what the shell asks of the world. Adapters stand behind them, and simulation too.
 //! Nothing here waits: each call takes a completion that is called once, from any thread.
 
+pub use crate::core::fleet::io::{Expect, Member, Version, Versioned};
 use crate::core::{
     id::ConnectionId,
     publish::batch::{Batch, PublishError},
 };
 use bytes::Bytes;
-use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 /// Called with the answer, exactly once; a dropped completion means that the backend stopped.
 pub trait Completion<T>: Send {
@@ -106,6 +107,60 @@ pub trait Spill: Send + Sync {
 pub trait Seal: Send + Sync {
     fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, BackendError>;
     fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, BackendError>;
+}
+
+/// What an adapter answers later. It owns what it needs, so that it can be spawned.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Taken; by this version the next write shows it.
+    Written(Version),
+    /// Something else stands there, surely.
+    Conflict,
+}
+
+/// The fleet's shared documents, with compare-and-set. An error means that nobody knows whether
+/// it happened: read before you believe either. Every call ends within the adapter's own deadline.
+pub trait Documents: Send + Sync {
+    /// One answer a key, in their order.
+    fn get(&self, keys: Vec<String>) -> Pending<Result<Vec<Option<Versioned>>, BackendError>>;
+    fn put(
+        &self,
+        key: String,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> Pending<Result<Put, BackendError>>;
+    /// `Put::Written` when it is gone by now, whoever did it.
+    fn delete(&self, key: String, expect: Version) -> Pending<Result<Put, BackendError>>;
+}
+
+/// Who holds a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Its shard here, now.
+    Me,
+    Member(Member),
+    /// Its owner is dead or leaving and nobody has taken it yet.
+    Orphan,
+    /// There is no such connection.
+    Nobody,
+}
+
+/// Where things are in the fleet; asked by the edges.
+pub trait Directory: Send + Sync {
+    /// This run's name, as peers know it; a new one after the lease was lost.
+    fn me(&self) -> Arc<str>;
+    /// Other instances whose leases live, by incarnation.
+    fn members(&self) -> Arc<[Member]>;
+    /// Reads the store; the edges remember the answer.
+    fn locate(&self, id: &ConnectionId) -> Pending<Result<Holder, BackendError>>;
+    /// Before a connection with a chosen id is dialled: afterwards it is this instance's
+    /// (`Holder::Me`), or the answer says whose.
+    fn claim(&self, id: &ConnectionId) -> Pending<Result<Holder, BackendError>>;
+    /// The dial failed: nothing of the claim stays behind.
+    fn unclaim(&self, id: &ConnectionId);
 }
 
 pub type Resolved<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, BackendError>> + 'a>>;

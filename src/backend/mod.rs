@@ -1,6 +1,8 @@
 //! The backends: where documents, events and rooms live. A closed set.
 
+pub mod dapr;
 pub mod embedded;
+pub mod redis;
 
 use crate::ports::{BackendError, Bus, Store};
 use embedded::Embedded;

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod correlation;
 pub mod counters;
 pub mod egress;
+pub mod fleet;
 pub mod follow;
 pub mod headers;
 pub mod id;

@@ -97,6 +97,13 @@ const LAYERS: &[Layer] = &[
         outside: &["tonic", "axum", "hyper", "hyper_util", "tower", "redb", "prometheus"],
     },
     Layer {
+        name: "fleet",
+        files: &["fleet.rs", "fleet/"],
+        may: &["limits", "core", "wire", "ports", "shard::mailbox", "shard::gate", "shard::record", "fleet"],
+        never: &["core::shard"],
+        outside: &["tonic", "axum", "hyper", "hyper_util", "tower", "redb", "prometheus", "redis", "dapr"],
+    },
+    Layer {
         name: "backend",
         files: &["backend/"],
         may: &["limits", "core", "wire", "ports", "backend"],

@@ -1,0 +1,1 @@
+//! Documents and events through a Dapr sidecar.

@@ -1,0 +1,1 @@
+//! Documents, leases and event streams directly on Redis, without a sidecar.

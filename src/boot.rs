@@ -305,12 +305,12 @@ fn dialler(config: &Config, own: &[SocketAddr]) -> Result<Dialler, Failure> {
 }
 
 fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World, Failure> {
-    let Backend::Embedded(embedded) = &*instance.backend;
+    let backend = &instance.backend;
     Ok(World {
-        store: embedded.store(),
-        bus: embedded.bus(),
-        spill: embedded.spill(shard).ok_or("no spill log for this shard")?,
-        seal: embedded.sealer(),
+        store: backend.store(),
+        bus: backend.bus(),
+        spill: backend.local().spill(shard).ok_or("no spill log for this shard")?,
+        seal: backend.local().sealer(),
         dialler,
         instance: instance.config.instance_id.as_str().into(),
         busy_poll: instance.config.busy_poll,

@@ -5,7 +5,7 @@ pub mod embedded;
 pub mod redis;
 
 use crate::ports::{BackendError, Bus, Store};
-use embedded::Embedded;
+use embedded::{Embedded, LocalDisk};
 use std::sync::Arc;
 
 /// What a backend can do; the service says so, and does without what is missing.
@@ -31,6 +31,13 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Backend::Embedded(_) => "embedded",
+        }
+    }
+
+    /// Spill logs and the sealing key: on this machine's disk, whatever the backend.
+    pub fn local(&self) -> &LocalDisk {
+        match self {
+            Backend::Embedded(embedded) => embedded.local(),
         }
     }
 

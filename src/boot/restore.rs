@@ -3,7 +3,6 @@
 use super::{Failure, Instance, defaults, store_of};
 use crate::{
     api::validate,
-    backend::Backend,
     core::{
         id::ConnectionId,
         io::{Command, Context},
@@ -25,9 +24,8 @@ pub async fn stored(instance: &Instance) -> Result<(), Failure> {
     if instance.config.clear_all_on_start {
         return clear(&*store).await;
     }
-    let Backend::Embedded(embedded) = &*instance.backend;
     let (mut taken, mut left) = (0, 0);
-    let sealer = embedded.sealer();
+    let sealer = instance.backend.local().sealer();
     for (id, document) in store.load().map_err(|error| error.message)? {
         let restore = record::decode(&document, &*sealer)
             .map_err(|error| error.message)
@@ -91,10 +89,10 @@ async fn clear(store: &dyn Store) -> Result<(), Failure> {
 
 /// Spill logs of a run with another number of shards: their batches go first.
 async fn drain_leftovers(instance: &Instance) -> Result<(), Failure> {
-    let Backend::Embedded(embedded) = &*instance.backend;
-    for folder in embedded.leftovers().map_err(|error| error.message)? {
-        let spill = embedded.open_leftover(&folder).map_err(|error| error.message)?;
-        let bus = embedded.bus();
+    let local = instance.backend.local();
+    for folder in local.leftovers().map_err(|error| error.message)? {
+        let spill = local.open_leftover(&folder).map_err(|error| error.message)?;
+        let bus = instance.backend.bus();
         while let Some(record) = peek(&*spill).await? {
             if let Some(batch) = Batch::decode(&record) {
                 publish(&*bus, batch).await?;

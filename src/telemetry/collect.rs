@@ -58,7 +58,7 @@ impl Collector {
                 view.update(answer, mailbox, busy.remove(&format!("shard-{shard}")));
             }
             page.process = process;
-            page.embedded = embedded_stats(&self.backend);
+            page.embedded = self.backend.local().stats();
             page.edge = self.edge.all();
         }
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
@@ -106,12 +106,6 @@ fn ask(hub: &Hub, shard: u32) -> Option<oneshot::Receiver<ShardSnapshot>> {
         let _ = sender.send(ShardSnapshot::take(local));
     };
     hub.inspect(shard, Box::new(look)).is_ok().then_some(answer)
-}
-
-fn embedded_stats(backend: &Backend) -> EmbeddedStats {
-    match backend {
-        Backend::Embedded(embedded) => embedded.stats(),
-    }
 }
 
 /// The page as a source of the Prometheus library.

@@ -6,6 +6,7 @@ mod checksum;
 mod data_dir;
 mod disk;
 mod frame;
+mod local;
 mod log;
 mod reader;
 mod seal;
@@ -17,22 +18,21 @@ mod store;
 mod syncer;
 mod topic;
 
+pub use local::LocalDisk;
 pub use seal::Sealer;
 pub use stats::{EmbeddedStats, FSYNC_BUCKETS_MICROS};
 
-use self::{
-    bus::BusConfig, data_dir::DataDir, disk::RealDisk, log::Tools, spill_set::SpillSet, stats::Counters,
-};
+use self::{bus::BusConfig, disk::RealDisk};
 use crate::{
     limits::{
         BUS_FSYNC_INTERVAL_DEFAULT, SEGMENT_BYTES_DEFAULT, SPILL_BYTES_DEFAULT, TOPIC_LOG_AGE_DEFAULT,
         TOPIC_LOG_BYTES_DEFAULT, TOPICS_MAX,
     },
-    ports::{BackendError, Bus, Spill, Store},
+    ports::{BackendError, Bus, Store},
 };
 use parking_lot::Mutex;
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -116,13 +116,10 @@ type Thread = JoinHandle<Result<(), BackendError>>;
 pub struct Embedded {
     store: Arc<store::EmbeddedStore>,
     bus: Arc<bus::EmbeddedBus>,
-    spills: SpillSet,
-    sealer: Arc<Sealer>,
-    counters: Arc<Counters>,
     store_fsync: Fsync,
     threads: Mutex<Vec<Thread>>,
     /// Last, so that the lock is held until all else is gone.
-    dir: DataDir,
+    local: LocalDisk,
 }
 
 impl Embedded {
@@ -131,28 +128,16 @@ impl Embedded {
     }
 
     fn open_on(config: EmbeddedConfig, disk: Arc<dyn disk::Disk>) -> Result<Embedded, BackendError> {
-        let dir = DataDir::open(&config.data_dir)?;
-        let sealer = match &config.secret_key_file {
-            Some(path) => Sealer::from_file(path)?,
-            None => Sealer::from_file_or_new(&dir.path().join("secret.key"))?,
-        };
-        let counters: Arc<Counters> = Arc::default();
-        let tools = Tools { disk, counters: counters.clone() };
+        let local = LocalDisk::open_on(&config, disk)?;
+        let tools = local.tools();
         let store_fsync = match config.store_fsync {
             Fsync::UnsafeNever => Fsync::UnsafeNever,
             Fsync::Always | Fsync::Interval(_) => Fsync::Always,
         };
-        let spills = SpillSet::open(
-            dir.path().join("spill"),
-            config.shards,
-            config.spill_bytes_max,
-            config.bus_fsync == Fsync::Always,
-            tools.clone(),
-        )?;
         let (store, store_thread) =
-            store::start(dir.path().join("connections.redb"), store_fsync, tools.clone())?;
+            store::start(local.data_dir().join("connections.redb"), store_fsync, tools.clone())?;
         let bus = BusConfig {
-            dir: dir.path().join("bus"),
+            dir: local.data_dir().join("bus"),
             fsync: config.bus_fsync,
             topic_bytes_max: config.topic_bytes_max,
             age_max: config.topic_age_max,
@@ -169,11 +154,11 @@ impl Embedded {
             }
         };
         let threads = Mutex::new(vec![store_thread, bus_thread]);
-        Ok(Embedded { store, bus, spills, sealer: Arc::new(sealer), counters, store_fsync, threads, dir })
+        Ok(Embedded { store, bus, store_fsync, threads, local })
     }
 
-    pub fn data_dir(&self) -> &Path {
-        self.dir.path()
+    pub fn local(&self) -> &LocalDisk {
+        &self.local
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
@@ -182,30 +167,6 @@ impl Embedded {
 
     pub fn bus(&self) -> Arc<dyn Bus> {
         self.bus.clone()
-    }
-
-    /// The spill log of one of the configured shards.
-    pub fn spill(&self, shard: u32) -> Option<Arc<dyn Spill>> {
-        self.spills.of_shard(shard)
-    }
-
-    /// Folders with records that a run with another number of shards left. Each is to be opened and
-    /// drained before its connections' next epochs are published.
-    pub fn leftovers(&self) -> Result<Vec<PathBuf>, BackendError> {
-        self.spills.leftovers()
-    }
-
-    /// Opens one of `leftovers` for draining. Its folder goes when it is empty at `close`.
-    pub fn open_leftover(&self, folder: &Path) -> Result<Arc<dyn Spill>, BackendError> {
-        self.spills.open_leftover(folder)
-    }
-
-    pub fn sealer(&self) -> Arc<Sealer> {
-        self.sealer.clone()
-    }
-
-    pub fn stats(&self) -> EmbeddedStats {
-        self.counters.read()
     }
 
     pub fn capabilities(&self) -> super::Capabilities {
@@ -221,7 +182,7 @@ impl Embedded {
 
     /// Writes what waits, forces it to the disk and ends the threads. What comes later is dropped.
     pub fn close(&self) -> Result<(), BackendError> {
-        let mut result = self.spills.close();
+        let mut result = self.local.close();
         self.bus.stop();
         self.store.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {

@@ -278,8 +278,8 @@ fn a_running_shard_answers() {
         let world = World {
             store: backend.store(),
             bus: backend.bus(),
-            spill: backend.spill(0).unwrap(),
-            seal: backend.sealer(),
+            spill: backend.local().spill(0).unwrap(),
+            seal: backend.local().sealer(),
             dialler: Arc::new(dialler),
             instance: "one".into(),
             busy_poll: std::time::Duration::ZERO,

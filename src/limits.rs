@@ -103,6 +103,12 @@ pub const PUBLISH_BATCH_COUNT: usize = 1000;
 pub const PUBLISH_LINGER: Duration = Duration::from_millis(5);
 /// Batches of one shard under way at the bus.
 pub const PUBLISH_IN_FLIGHT: usize = 4;
+/// Bulk publishes under way at a Dapr sidecar: enough to fill a round trip to its broker.
+pub const BULK_IN_FLIGHT_DEFAULT: usize = 8;
+/// A sidecar's own default for the largest request.
+pub const DAPR_BODY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+/// Events kept of one topic on Redis, about.
+pub const REDIS_STREAM_MAX_DEFAULT: u64 = 1_000_000;
 /// Events of one shard that wait in memory before they spill.
 pub const PUBLISH_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// The waiting room of one lane that drops its oldest messages or keeps its latest.

@@ -3,7 +3,7 @@
 
 use super::{
     Backend, Config, schema,
-    sources::{Resolved, Source},
+    sources::Resolved,
     value::{HostPort, show_bytes, show_span},
 };
 use rustls::{
@@ -22,38 +22,55 @@ pub struct Findings {
 /// A sidecar is configured when one of these is given.
 pub const SIDECAR: &[&str] = &["dapr_grpc_endpoint", "dapr_grpc_port", "dapr_http_port"];
 
-/// Backends that are built in. Lifting a restriction means a change here, and nowhere else.
-const BACKENDS_BUILT: &[Backend] = &[Backend::Embedded];
-/// Settings that the contract names and this version does not build.
-const NOT_BUILT: &[&str] = &["redis_url", "rooms_pubsub", "jararaca_channels"];
+/// Settings that the contract names and this version does not build. Lifting a restriction means a
+/// change here, and nowhere else.
+const NOT_BUILT: &[&str] = &["rooms_pubsub", "jararaca_channels"];
 
 pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
-    not_built(config, values, findings);
+    not_built(values, findings);
+    backend(config, values, findings);
     addresses(config, values, findings);
     relations(config, values, findings);
     tls(config, values, findings);
     files(config, values, findings);
 }
 
-fn not_built(config: &Config, values: &Resolved, findings: &mut Findings) {
-    if values.sound(&["backend"]) && !BACKENDS_BUILT.contains(&config.backend) {
-        let name = config.backend.name();
-        let source = &values.entry("backend").source;
-        let why = match source {
-            Source::Default | Source::Derived(_) => {
-                let given = SIDECAR.iter().filter(|key| values.given(key));
-                let sources: Vec<_> = given.map(|key| values.entry(key).source.to_string()).collect();
-                format!("chosen because of {}", sources.join(", "))
-            }
-            source => source.to_string(),
-        };
-        findings.problems.push(format!(
-            "backend = '{name}' ({why}) is not supported by this version; give --backend embedded"
-        ));
-    }
+fn not_built(values: &Resolved, findings: &mut Findings) {
     for key in NOT_BUILT.iter().filter(|key| values.given(key)) {
         let source = &values.entry(key).source;
         findings.problems.push(format!("{key} ({source}) is not supported by this version; leave it out"));
+    }
+}
+
+fn backend(config: &Config, values: &Resolved, findings: &mut Findings) {
+    let given = values.given("redis_url");
+    if config.backend == Backend::Redis && !given {
+        let source = &values.entry("backend").source;
+        findings
+            .problems
+            .push(format!("backend = 'redis' ({source}) needs a server; give --redis-url redis://host:6379"));
+    }
+    if config.backend != Backend::Redis && given {
+        let source = &values.entry("redis_url").source;
+        findings.problems.push(format!(
+            "redis_url ({source}) beside backend = '{}', for rooms on Redis, is not supported by this \
+             version; leave it out or give --backend redis",
+            config.backend.name()
+        ));
+    }
+    if let Some(url) = &config.redis_url
+        && let Err(wrong) = redis::parse_redis_url(url.reveal()).ok_or("is no redis:// URL")
+    {
+        let source = &values.entry("redis_url").source;
+        findings
+            .problems
+            .push(format!("redis_url ({source}) {wrong}; give redis://[user:password@]host:port[/db]"));
+    }
+    if config.commands_topic.is_some() && config.backend != Backend::Dapr {
+        let source = &values.entry("commands").source;
+        findings
+            .problems
+            .push(format!("commands ({source}) needs the dapr backend; leave it out or give --backend dapr"));
     }
 }
 

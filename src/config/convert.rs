@@ -28,6 +28,9 @@ pub fn convert(v: &Resolved) -> Config {
         busy_poll: span(v, "busy_poll_us"),
         backend: backend(v),
         redis_url: secret(v, "redis_url"),
+        redis_stream_max: v.number("redis_stream_max"),
+        dead_letter_topic: v.text("dead_letter_topic").map(String::from),
+        commands_topic: v.switch("commands").then(|| text(v, "commands_topic")),
         dapr: dapr(v),
         connection_record_ttl: v.span("connection_record_ttl"),
         clear_all_on_start: v.switch("clear_all_on_start"),
@@ -77,6 +80,8 @@ fn dapr(v: &Resolved) -> DaprConfig {
         app_api_token: secret(v, "app_api_token"),
         pubsub_name: text(v, "pubsub_name"),
         state_store_name: text(v, "state_store_name"),
+        max_body_bytes: size(v, "dapr_max_body_bytes"),
+        bulk_in_flight: size(v, "bulk_in_flight"),
     }
 }
 

@@ -27,6 +27,10 @@ pub fn derive(values: &mut Resolved, environment: &dyn Environment) {
         };
         values.set_derived("backend", Value::Text(name.into()), how);
     }
+    if unset(values, "commands") {
+        let dapr = values.text("backend") == Some("dapr");
+        values.set_derived("commands", Value::Switch(dapr), "on with the dapr backend");
+    }
     drain(values);
     pings(values);
     reconnects(values);

@@ -114,6 +114,8 @@ pub struct DaprConfig {
     pub app_api_token: Option<Secret>,
     pub pubsub_name: String,
     pub state_store_name: String,
+    pub max_body_bytes: usize,
+    pub bulk_in_flight: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -167,6 +169,10 @@ pub struct Config {
 
     pub backend: Backend,
     pub redis_url: Option<Secret>,
+    pub redis_stream_max: u64,
+    pub dead_letter_topic: Option<String>,
+    /// None: no commands are taken from the bus.
+    pub commands_topic: Option<String>,
     pub dapr: DaprConfig,
     pub connection_record_ttl: Option<Duration>,
     pub clear_all_on_start: bool,

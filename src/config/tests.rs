@@ -253,7 +253,7 @@ fn all_problems_at_once() {
         "admin_port = 'x' (flag --admin-port) is not a port",
         "outbox_bytes_max = '4MB' (flag --outbox-bytes-max) uses a unit",
         "default_timeout_ms = 'soon' (environment DefaultTimeoutMs) is not a duration",
-        "redis_url (environment WSM_REDIS_URL) is not supported by this version",
+        "redis_url (environment WSM_REDIS_URL) beside backend = 'embedded'",
     ] {
         assert!(text.contains(part), "missing: {part}\n{text}");
     }
@@ -350,23 +350,29 @@ fn help_and_table_name_every_setting() {
 }
 
 #[test]
-fn what_this_version_does_not_build_is_refused() {
-    let problem = one_problem(&[], &env(&[("DAPR_GRPC_PORT", "50001")]));
-    assert!(problem.contains("'dapr' (chosen because of environment DAPR_GRPC_PORT)"), "{problem}");
-    assert!(problem.contains("--backend embedded"), "{problem}");
-    assert_eq!(
-        good(&["--backend", "embedded"], &env(&[("DAPR_GRPC_PORT", "50001")])).backend,
-        Backend::Embedded
-    );
-    for name in ["dapr", "redis"] {
-        let problem = one_problem(&["--backend", name], &env(&[]));
-        assert!(problem.contains("(flag --backend) is not supported by this version"), "{problem}");
-    }
-    for flag in ["--redis-url", "--rooms-pubsub", "--jararaca-channels"] {
-        assert!(one_problem(&[flag, "x"], &env(&[])).contains("not supported by this version"));
-    }
+fn the_backend_follows_what_is_configured() {
+    assert_eq!(good(&[], &env(&[("DAPR_GRPC_PORT", "50001")])).backend, Backend::Dapr);
     // A token alone names no sidecar.
     assert_eq!(good(&[], &env(&[("DAPR_API_TOKEN", "t")])).backend, Backend::Embedded);
+    let told = good(&["--backend", "embedded"], &env(&[("DAPR_GRPC_PORT", "50001")]));
+    assert_eq!(told.backend, Backend::Embedded);
+    let dapr = good(&["--backend", "dapr"], &env(&[]));
+    assert_eq!(dapr.commands_topic.as_deref(), Some("websocketmanager.commands"));
+    let redis = good(&["--backend", "redis", "--redis-url", "redis://127.0.0.1:6379"], &env(&[]));
+    assert_eq!((redis.backend, redis.commands_topic), (Backend::Redis, None));
+    assert!(one_problem(&["--backend", "redis"], &env(&[])).contains("give --redis-url"));
+    let problem = one_problem(&["--backend", "redis", "--redis-url", "http://x"], &env(&[]));
+    assert!(problem.contains("is no redis:// URL"), "{problem}");
+    assert!(one_problem(&["--commands"], &env(&[])).contains("needs the dapr backend"));
+}
+
+#[test]
+fn what_this_version_does_not_build_is_refused() {
+    for (flag, value) in
+        [("--redis-url", "redis://127.0.0.1"), ("--rooms-pubsub", "x"), ("--jararaca-channels", "x")]
+    {
+        assert!(one_problem(&[flag, value], &env(&[])).contains("not supported by this version"));
+    }
 }
 
 #[test]

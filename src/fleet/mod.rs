@@ -1,2 +1,12 @@
 //! The shell of the fleet machine: carries its reads and writes to the shared documents, its
-//! decisions to the shards, and what the edges ask of it.
+//! decisions to the shards, and what the edges ask of it. One thread of its own: a lease must be
+//! renewed whatever the shards are busy with.
+
+mod handle;
+mod perform;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Handle, State};
+pub use run::{Fleet, FleetConfig, Take, start};

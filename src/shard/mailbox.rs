@@ -241,6 +241,22 @@ impl Hub {
         }
     }
 
+    /// As `call`, but ahead of what waits and never refused for a full mailbox: for the few commands
+    /// by which the fleet tells a shard what it owns.
+    pub fn order(&self, shard: u32, command: Command) -> Call {
+        let (reply, answer) = oneshot::channel();
+        let Some(mailbox) = self.shards.get(shard as usize) else {
+            return Call(State::Refused(Some(gone())));
+        };
+        if mailbox.closed.load(Ordering::Acquire) {
+            return Call(State::Refused(Some(gone())));
+        }
+        let reply = Reply::Once(reply, None);
+        mailbox.answers.push(Mail::Command { context: Context::default(), command, reply });
+        mailbox.wake();
+        Call(State::Remote { answer, mailbox: mailbox.clone() })
+    }
+
     /// Many commands whose answers come back in any order, each with the number it was given.
     pub fn calls(&self, in_flight_max: usize) -> Calls {
         let (replies, answers) = mpsc::channel(in_flight_max.max(1));

@@ -1,13 +1,41 @@
 //! What goes into the fleet machine of one instance and what comes out.
 
-use crate::core::id::ConnectionId;
+use crate::core::{id::ConnectionId, time::Wall};
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::{ops::Add, sync::Arc, time::Duration};
 
 /// A point on the boot clock, which also runs while the machine is suspended: nanoseconds.
 /// Never to be mixed with the monotonic `core::time::Time`, which stands still then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boot(pub u64);
+
+impl Boot {
+    pub const ZERO: Boot = Boot(0);
+    pub const FAR: Boot = Boot(u64::MAX);
+
+    pub const fn from_millis(millis: u64) -> Self {
+        Boot(millis.saturating_mul(1_000_000))
+    }
+
+    /// Zero when `earlier` is in fact later.
+    pub const fn since(self, earlier: Boot) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Boot {
+    type Output = Boot;
+    fn add(self, after: Duration) -> Boot {
+        Boot(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Both clocks, read once for each call of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FleetNow {
+    pub boot: Boot,
+    pub wall: Wall,
+}
 
 /// Names one read or write of a document that this machine asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +84,8 @@ pub struct Member {
 /// What a claim came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    Mine,
+    /// The connection's epoch should not be below this one.
+    Mine { epoch: u64 },
     Member(Member),
     /// Its owner is dead or leaving; it will be taken.
     Orphan,
@@ -80,9 +109,11 @@ pub enum FleetInput {
     Untakeable { id: ConnectionId },
     /// Orderly leave: from now on nothing is taken, and the lease says so.
     Leave,
-    /// Everything is closed: the lease is given back and what is still ours is free at once.
+    /// Everything is closed: what is still to be written is written, then the lease is given back
+    /// and what is still ours is free at once. `FleetEffect::Left` follows.
     Left,
-    /// Hand a connection to a member that has dialled it already.
+    /// Hand a connection to a member that has dialled it already. Answered by `Effect::Stored`;
+    /// then the member's own `Store` with this epoch finds itself the owner.
     Transfer { asker: Asker, id: ConnectionId, to: Arc<str>, epoch: u64, document: Bytes },
 }
 
@@ -104,8 +135,9 @@ pub enum FleetEffect {
         key: String,
         expect: Version,
     },
-    /// Sockets may be written until then on the boot clock; `Boot(u64::MAX)` while this instance
-    /// goes on alone without its store.
+    /// Sockets may be written until then on the boot clock. Said again whenever it moves; while this
+    /// instance goes on alone without its store (`advisory`) it is moved on about once a second, so
+    /// that a machine which was suspended finds it passed.
     Valid {
         until: Boot,
         advisory: bool,
@@ -137,4 +169,36 @@ pub enum FleetEffect {
         asker: Asker,
         result: Result<(), String>,
     },
+    /// The lease is given back: nothing more will be asked or written.
+    Left,
+    /// For the log and a counter; said once for each key.
+    Trouble(Trouble),
+}
+
+/// What an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Not what belongs under this key. `rewritten`: it is replaced, otherwise it is left alone.
+    Bad { key: String, why: String, rewritten: bool },
+    /// Written by a newer version of this program; left alone.
+    Newer { key: String },
+    /// The derived index is over its bound: only the first `kept` of `ids` stand in it.
+    IndexCut { ids: usize, kept: usize },
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FleetCounters {
+    pub renewals: u64,
+    pub fences: u64,
+    pub tombstones: u64,
+    pub taken: u64,
+    pub lost: u64,
+    pub store_losses: u64,
+    pub conflicts: u64,
+    pub unknowns: u64,
+    pub writes: u64,
+    pub bad_documents: u64,
+    /// Callers that were told that the store did not answer in time.
+    pub given_up: u64,
 }

@@ -270,3 +270,8 @@ pub const FLEET_INDEX_BYTES: usize = 1024 * 1024;
 pub const FLEET_TROUBLES_MAX: usize = 1024;
 /// Members that are watched; a list that grows beyond it is broken.
 pub const FLEET_MEMBERS_MAX: usize = 1024;
+/// Writes and claims of shards and edges that wait at the fleet's thread: a burst of Connects on
+/// every shard; beyond it they are told to come again.
+pub const FLEET_MAIL_MAX: usize = 65_536;
+/// How long a drain waits for the lease to be given back: a peer finds it expired otherwise.
+pub const FLEET_LEFT_WAIT: Duration = Duration::from_secs(3);

@@ -42,6 +42,39 @@ impl fmt::Display for BackendError {
 
 impl std::error::Error for BackendError {}
 
+/// What a backend can do; the service says so, and does without what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Compare-and-set on documents: ownership is fenced, not advisory.
+    pub etag: bool,
+    /// Documents may expire by themselves.
+    pub ttl: bool,
+    /// A bulk publish keeps the order of its events.
+    pub ordered_bulk: bool,
+    /// A message can reach every instance.
+    pub broadcast: bool,
+    /// What was answered survives a power cut.
+    pub durable: bool,
+}
+
+/// How the backend is now, for `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub backend: &'static str,
+    pub capabilities: Capabilities,
+    /// Why this instance cannot do its work, in one line.
+    pub problem: Option<String>,
+    /// What does not work now, though the service goes on.
+    pub degraded: Option<String>,
+    /// Ownership is not fenced: alone, without the store.
+    pub advisory: bool,
+}
+
+/// Cheap: asked at every probe.
+pub trait Health: Send + Sync {
+    fn condition(&self) -> Condition;
+}
+
 /// Documents of dialled connections, by state key (`websocket-<id>`).
 pub trait Store: Send + Sync {
     /// Durable when `done` is called. Writes of one caller to one key keep their order.

@@ -1,6 +1,7 @@
 //! Is it alive, is it ready: over HTTP, and as gRPC's standard health service.
 
 use super::{json, service::Service};
+use crate::ports::{Capabilities, Condition};
 use axum::{Router, body::Body, routing::get};
 use futures_core::Stream;
 use http::{Response, StatusCode};
@@ -38,12 +39,27 @@ fn overview(service: &Service) -> Response<Body> {
     json::ok(&json!({"status": status, "version": VERSION}))
 }
 
+/// The verdict, and how the backend is: what it can do, and what does not work now.
 fn readiness(service: &Service) -> Response<Body> {
-    match service.not_ready() {
-        None => json::ok(&json!({"status": "ready"})),
-        Some(reason) => {
-            json::respond(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not_ready", "reason": reason}))
+    let reason = service.not_ready();
+    let mut body = json!({"status": if reason.is_none() { "ready" } else { "not_ready" }});
+    if let Some(reason) = &reason {
+        body["reason"] = reason.as_str().into();
+    }
+    if let Some(Condition { backend, capabilities, degraded, advisory, .. }) = service.condition() {
+        let Capabilities { etag, ttl, ordered_bulk, broadcast, durable } = capabilities;
+        body["backend"] = backend.into();
+        body["capabilities"] = json!({
+            "etag": etag, "ttl": ttl, "orderedBulk": ordered_bulk, "broadcast": broadcast, "durable": durable,
+        });
+        body["advisory"] = advisory.into();
+        if let Some(degraded) = degraded {
+            body["degraded"] = degraded.into();
         }
+    }
+    match reason {
+        None => json::ok(&body),
+        Some(_) => json::respond(StatusCode::SERVICE_UNAVAILABLE, &body),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         spec::{Info, Status},
     },
     limits,
-    ports::Bus,
+    ports::{Bus, Condition, Health},
     proto::*,
     shard::mailbox::{self, Hub},
 };
@@ -25,7 +25,7 @@ use prost::Message;
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -45,9 +45,12 @@ pub struct Caller {
 /// A stream of answers; an error is its last item.
 pub type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>;
 
-/// How far the instance is in its life.
+/// How far the instance is in its life, and how its backend is.
 #[derive(Default)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    life: AtomicU8,
+    health: OnceLock<Arc<dyn Health>>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -59,14 +62,25 @@ pub enum Life {
 
 impl Readiness {
     pub fn set(&self, life: Life) {
-        self.0.store(life as u8, Ordering::Release);
+        self.life.store(life as u8, Ordering::Release);
     }
 
-    pub fn not_ready(&self) -> Option<&'static str> {
-        match self.0.load(Ordering::Acquire) {
-            1 => None,
-            2 => Some("draining: this instance is leaving"),
-            _ => Some("starting"),
+    /// Asked from now on; only the first one counts.
+    pub fn watch(&self, health: Arc<dyn Health>) {
+        // There is one backend, for the life of the process.
+        let _ = self.health.set(health);
+    }
+
+    pub fn condition(&self) -> Option<Condition> {
+        self.health.get().map(|health| health.condition())
+    }
+
+    pub fn not_ready(&self) -> Option<String> {
+        let problem = || self.condition().and_then(|condition| condition.problem);
+        match self.life.load(Ordering::Acquire) {
+            1 => problem(),
+            2 => Some("draining: this instance is leaving".into()),
+            _ => Some(problem().map_or("starting".into(), |problem| format!("starting: {problem}"))),
         }
     }
 }
@@ -103,7 +117,11 @@ impl Service {
 
     /// None when ready; otherwise why not, in one line.
     pub fn not_ready(&self) -> Option<String> {
-        self.0.readiness.not_ready().map(str::to_owned)
+        self.0.readiness.not_ready()
+    }
+
+    pub fn condition(&self) -> Option<Condition> {
+        self.0.readiness.condition()
     }
 
     fn started(&self) -> Answered<()> {

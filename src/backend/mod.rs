@@ -4,24 +4,10 @@ pub mod dapr;
 pub mod embedded;
 pub mod redis;
 
+pub use crate::ports::Capabilities;
 use crate::ports::{BackendError, Bus, Store};
 use embedded::{Embedded, LocalDisk};
 use std::sync::Arc;
-
-/// What a backend can do; the service says so, and does without what is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Compare-and-set on documents: ownership is fenced, not advisory.
-    pub etag: bool,
-    /// Documents may expire by themselves.
-    pub ttl: bool,
-    /// A bulk publish keeps the order of its events.
-    pub ordered_bulk: bool,
-    /// A message can reach every instance.
-    pub broadcast: bool,
-    /// What was answered survives a power cut.
-    pub durable: bool,
-}
 
 pub enum Backend {
     Embedded(Embedded),

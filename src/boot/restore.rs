@@ -12,7 +12,8 @@ use crate::{
     },
     ports::{BackendError, Bus, Spill, Store},
     proto::ConnectRequest,
-    shard::record,
+    config::Config,
+    shard::record::{self, Source, Stored},
 };
 use prost::Message;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub async fn stored(instance: &Instance) -> Result<(), Failure> {
     for (id, document) in store.load().map_err(|error| error.message)? {
         let restore = record::decode(&document, &*sealer)
             .map_err(|error| error.message)
-            .and_then(|stored| check(instance, stored));
+            .and_then(|stored| check(&instance.config, stored, None));
         match restore {
             Ok(restore) => {
                 take(instance, restore).await?;
@@ -47,12 +48,17 @@ pub async fn stored(instance: &Instance) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The stored request is checked like a new one: what was allowed then may not be now.
-fn check(instance: &Instance, stored: record::Stored) -> Result<Restore, String> {
-    let request = ConnectRequest::decode(stored.source)
-        .map_err(|error| format!("its request cannot be read: {error}"))?;
-    let checked =
-        validate::checked(&request, &defaults(&instance.config)).map_err(|fault| fault.to_string())?;
+/// What a stored document says, checked like a new request: what was allowed then may not be now.
+/// `claimed` is the epoch under which a fleet's member has taken it.
+pub(super) fn check(config: &Config, stored: Stored, claimed: Option<u64>) -> Result<Restore, String> {
+    let request = match stored.source {
+        Source::Request(bytes) => ConnectRequest::decode(bytes)
+            .map_err(|error| format!("its request cannot be read: {error}"))?,
+        Source::Plain { url, auto_reconnect } => {
+            ConnectRequest { url, auto_reconnect, ..ConnectRequest::default() }
+        }
+    };
+    let checked = validate::checked(&request, &defaults(config)).map_err(|fault| fault.to_string())?;
     Ok(Restore {
         id: stored.id,
         spec: checked.spec,
@@ -62,6 +68,7 @@ fn check(instance: &Instance, stored: record::Stored) -> Result<Restore, String>
         epoch: stored.epoch,
         last_seq: stored.last_seq,
         clean: stored.clean,
+        claimed,
     })
 }
 

@@ -15,11 +15,20 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+/// What was asked for, as far as a document tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The whole request.
+    Request(Bytes),
+    /// A document of the earlier service, which kept no more than this.
+    Plain { url: String, auto_reconnect: bool },
+}
+
 /// What a document says, before its request is checked like any other.
 #[derive(Debug)]
 pub struct Stored {
     pub id: ConnectionId,
-    pub source: Bytes,
+    pub source: Source,
     pub tags: Tags,
     pub publish: Option<publish::Spec>,
     pub created: Wall,
@@ -54,20 +63,25 @@ pub fn encode(record: &Record, instance: &str, seal: &dyn Seal) -> Result<Bytes,
     Ok(document.to_string().into())
 }
 
-/// The error says what is wrong with the document; it is left as it is.
+/// The error says what is wrong with the document; it is left as it is. The earlier service wrote
+/// its names with a capital first letter, no epoch, and no request.
 pub fn decode(document: &[u8], seal: &dyn Seal) -> Result<Stored, BackendError> {
     let value: Value = serde_json::from_slice(document).map_err(|error| bad(format!("not JSON: {error}")))?;
-    let text = |key: &str| value[key].as_str();
+    let text = |key: &str| field(&value, key).as_str();
     let id = ConnectionId::parse(text("id").unwrap_or_default()).map_err(|why| bad(format!("id {why}")))?;
     let bytes = |key: &str| {
         text(key).map(|text| STANDARD.decode(text).map_err(|_| bad(format!("{key} is not base64"))))
     };
-    let source = match (bytes("sealed").transpose()?, bytes("request").transpose()?) {
-        (Some(sealed), _) => seal.open(id.as_str(), &sealed)?,
-        (None, Some(request)) => request,
-        (None, None) => return Err(bad("neither request nor sealed".into())),
+    let source = match (bytes("sealed").transpose()?, bytes("request").transpose()?, text("url")) {
+        (Some(sealed), ..) => Source::Request(seal.open(id.as_str(), &sealed)?.into()),
+        (None, Some(request), _) => Source::Request(request.into()),
+        (None, None, Some(url)) => Source::Plain {
+            url: url.to_owned(),
+            auto_reconnect: field(&value, "autoReconnect").as_bool().unwrap_or(false),
+        },
+        (None, None, None) => return Err(bad("neither request, sealed nor url".into())),
     };
-    let mut tags: Tags = value["tags"]
+    let mut tags: Tags = field(&value, "tags")
         .as_object()
         .into_iter()
         .flatten()
@@ -77,14 +91,25 @@ pub fn decode(document: &[u8], seal: &dyn Seal) -> Result<Stored, BackendError> 
     let created = text("createdAt").and_then(crate::wire::event::parse_rfc3339).unwrap_or_default();
     Ok(Stored {
         id,
-        source: source.into(),
+        source,
         tags,
         publish: publish_from_json(text("topic"), &value["publish"]),
         created,
-        epoch: value["epoch"].as_u64().ok_or_else(|| bad("no epoch".into()))?,
+        epoch: value["epoch"].as_u64().unwrap_or(0),
         last_seq: value["lastSeq"].as_u64(),
         clean: value["clean"].as_bool().unwrap_or(false),
     })
+}
+
+fn field<'a>(document: &'a Value, key: &str) -> &'a Value {
+    let mut capital = key.to_owned();
+    if let Some(first) = capital.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match &document[key] {
+        Value::Null => &document[capital.as_str()],
+        found => found,
+    }
 }
 
 fn bad(message: String) -> BackendError {

@@ -1,0 +1,81 @@
+//! An instance among others: its lease, and what it takes over from those that are gone.
+
+use super::{Failure, restore};
+use crate::{
+    backend::Backend,
+    config::Config,
+    core::{
+        fleet::{FleetSetup, io::FleetNow},
+        time::Wall,
+    },
+    fleet::{self, Fleet, FleetConfig, Handle, State},
+    ports::{Condition, Health},
+    shard::{
+        entropy::Entropy,
+        gate::{Gate, boot_now},
+        mailbox::Hub,
+        record,
+    },
+};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// None: the backend is this instance's alone.
+pub(super) fn start(
+    config: &Arc<Config>,
+    backend: &Arc<Backend>,
+    hub: &Hub,
+    advertised: &str,
+    gate: Option<Arc<Gate>>,
+) -> Result<Option<Fleet>, Failure> {
+    let (Some(documents), Some(gate)) = (backend.documents(), gate) else { return Ok(None) };
+    let mut entropy = Entropy::default();
+    let word = format!("{:012x}", entropy.word() >> 16);
+    let setup = FleetSetup::new(&config.instance_id, &word, advertised, entropy.word());
+    let (sealer, config) = (backend.local().sealer(), config.clone());
+    let take = move |document: &bytes::Bytes, epoch: u64| {
+        let stored = record::decode(document, &*sealer).map_err(|error| error.message)?;
+        restore::check(&config, stored, Some(epoch))
+    };
+    let fleet = fleet::start(FleetConfig {
+        setup,
+        documents,
+        hub: hub.clone(),
+        gate,
+        clock: Box::new(|| FleetNow { boot: boot_now(), wall: wall_now() }),
+        take: Box::new(take),
+    })?;
+    Ok(Some(fleet))
+}
+
+fn wall_now() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall::from_unix_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What `/readyz` tells: the backend's own words, and how the lease stands.
+pub(super) struct Conditions {
+    pub backend: Arc<Backend>,
+    pub fleet: Option<Handle>,
+}
+
+impl Health for Conditions {
+    fn condition(&self) -> Condition {
+        let trouble = self.backend.trouble();
+        let (problem, degraded, advisory) = match self.fleet.as_ref().map(Handle::state) {
+            None | Some(State::Held) => (None, trouble, false),
+            Some(State::Advisory) => {
+                let away = trouble.unwrap_or_else(|| "the state store does not answer".into());
+                (None, Some(away), true)
+            }
+            Some(State::Waiting) => {
+                let away = trouble.unwrap_or_else(|| "waiting for a lease in the state store".into());
+                (Some(away), None, false)
+            }
+        };
+        let capabilities = self.backend.capabilities();
+        Condition { backend: self.backend.name(), capabilities, problem, degraded, advisory }
+    }
+}

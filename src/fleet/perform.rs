@@ -1,0 +1,189 @@
+//! The machine's effects: reads and writes of documents, and orders to the shards.
+
+use super::{
+    handle::State,
+    run::Run,
+};
+use crate::{
+    core::{
+        fleet::io::{Boot, DocAnswer, DocTicket, FleetEffect, FleetInput, Trouble},
+        id::ConnectionId,
+        io::{Command, Outcome},
+        reason::FaultKind,
+    },
+    ports::{BackendError, Put},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::task::JoinError;
+
+/// What a task of the fleet's thread came to.
+pub(super) enum Finished {
+    Document(DocTicket, DocAnswer),
+    Taken(ConnectionId, Outcome),
+    Ordered,
+}
+
+impl Run {
+    pub(super) fn perform(&mut self, effect: FleetEffect) {
+        match effect {
+            FleetEffect::Get { ticket, keys } => {
+                let asked = self.documents.get(keys);
+                self.tasks.spawn_local(async move {
+                    Finished::Document(ticket, asked.await.map_or_else(unknown, DocAnswer::Got))
+                });
+            }
+            FleetEffect::Put { ticket, key, value, expect, ttl } => {
+                let asked = self.documents.put(key, value, expect, ttl);
+                self.tasks.spawn_local(async move { Finished::Document(ticket, put(asked.await)) });
+            }
+            FleetEffect::Delete { ticket, key, expect } => {
+                let asked = self.documents.delete(key, expect);
+                self.tasks.spawn_local(async move { Finished::Document(ticket, put(asked.await)) });
+            }
+            FleetEffect::Valid { until, advisory } => self.valid(until, advisory),
+            FleetEffect::Fence { incarnation } => self.fence(incarnation),
+            FleetEffect::Take { id, epoch, document } => self.take(id, epoch, &document),
+            FleetEffect::Lost { id, epoch } => {
+                tracing::warn!(%id, epoch, "another instance owns this connection");
+                let shard = self.hub.owner(&id);
+                self.order(shard, Command::Superseded { id, epoch });
+            }
+            FleetEffect::StoreLost => {
+                tracing::warn!("the store lost documents: every connection is written again");
+                self.order_all(|| Command::PersistAll);
+            }
+            FleetEffect::Members(members) => {
+                tracing::info!(others = members.len(), "members of the fleet");
+                *self.shared.members.write() = members;
+            }
+            FleetEffect::Claimed { asker, claim } => {
+                if let Some(waiting) = self.askers.remove(&asker.0) {
+                    waiting.claimed(claim);
+                }
+            }
+            FleetEffect::Stored { asker, result } => {
+                if let Some(waiting) = self.askers.remove(&asker.0) {
+                    waiting.stored(result);
+                }
+            }
+            FleetEffect::Left => {
+                self.done = true;
+                if let Some(reply) = self.left.take() {
+                    // Nobody waits any more: the drain ran out of time.
+                    let _ = reply.send(());
+                }
+            }
+            FleetEffect::Trouble(trouble) => log(&trouble),
+        }
+    }
+
+    fn valid(&mut self, until: Boot, advisory: bool) {
+        if !self.open {
+            self.open = true;
+            self.shared.gate.reopen(until);
+            *self.shared.me.write() = self.machine.me().incarnation.clone();
+            self.order_all(|| Command::Unfence);
+        } else if !self.shared.gate.extend(until) {
+            // A shard found the gate shut a moment before: what it dropped is dropped.
+            self.input(FleetInput::Shut);
+            return;
+        }
+        let state = if advisory { State::Advisory } else { State::Held };
+        self.say(state);
+    }
+
+    fn fence(&mut self, incarnation: Arc<str>) {
+        tracing::warn!(%incarnation, "the lease is lost: every dialled connection is dropped");
+        self.shared.gate.shut();
+        self.open = false;
+        *self.shared.me.write() = incarnation;
+        self.say(State::Waiting);
+        self.order_all(|| Command::Fence);
+    }
+
+    fn say(&self, state: State) {
+        if *self.shared.state.read() != state {
+            if state == State::Advisory {
+                tracing::warn!("the store is away and no other instance lives: going on alone");
+            }
+            *self.shared.state.write() = state;
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    fn take(&mut self, id: ConnectionId, epoch: u64, document: &Bytes) {
+        match (self.take)(document, epoch) {
+            Ok(restore) => {
+                let shard = self.hub.owner(&id);
+                let asked = self.hub.order(shard, Command::Restore(Box::new(restore)));
+                self.tasks.spawn_local(async move { Finished::Taken(id, asked.await) });
+            }
+            Err(why) => {
+                tracing::error!(%id, %why, "a connection of another run cannot be taken up; its document is left as it is");
+                self.input(FleetInput::Untakeable { id });
+            }
+        }
+    }
+
+    pub(super) fn order_all(&mut self, command: impl Fn() -> Command) {
+        for shard in 0..self.hub.shards() {
+            self.order(shard, command());
+        }
+    }
+
+    fn order(&mut self, shard: u32, command: Command) {
+        let asked = self.hub.order(shard, command);
+        self.tasks.spawn_local(async move {
+            if let Err(fault) = asked.await {
+                tracing::error!(shard, %fault, "a shard did not take an order of the fleet");
+            }
+            Finished::Ordered
+        });
+    }
+
+    pub(super) fn finished(&mut self, finished: Result<Finished, JoinError>) {
+        match finished {
+            Ok(Finished::Document(ticket, answer)) => {
+                self.step(|machine, now, fx| machine.answered(now, ticket, answer, fx));
+            }
+            // It is here already: a claim of this very instance.
+            Ok(Finished::Taken(_, Err(fault))) if fault.kind == FaultKind::IdInUse => {}
+            Ok(Finished::Taken(id, Err(fault))) => {
+                tracing::error!(%id, %fault, "a connection of another run cannot be taken up");
+                self.input(FleetInput::Untakeable { id });
+            }
+            Ok(Finished::Taken(_, Ok(_)) | Finished::Ordered) => {}
+            Err(error) => tracing::error!(%error, "a task of the fleet failed"),
+        }
+    }
+}
+
+fn put(result: Result<Put, BackendError>) -> DocAnswer {
+    match result {
+        Ok(Put::Written(version)) => DocAnswer::Written(version),
+        Ok(Put::Conflict) => DocAnswer::Conflict,
+        Err(error) => unknown(error),
+    }
+}
+
+fn unknown(error: BackendError) -> DocAnswer {
+    DocAnswer::Unknown(error.message)
+}
+
+fn log(trouble: &Trouble) {
+    match trouble {
+        Trouble::Bad { key, why, rewritten: true } => {
+            tracing::error!(key, why, "a document of the fleet was broken and is written anew");
+        }
+        Trouble::Bad { key, why, rewritten: false } => {
+            tracing::error!(key, why, "a document is not what belongs under its key; it is left alone");
+        }
+        Trouble::Newer { key } => {
+            tracing::error!(key, "a document was written by a newer version; it is left alone");
+        }
+        Trouble::IndexCut { ids, kept } => {
+            tracing::warn!(ids, kept, "websocket-index is over its bound and was cut");
+        }
+    }
+}

@@ -64,6 +64,7 @@ fn check(instance: &Instance, stored: record::Stored) -> Result<Restore, String>
         epoch: stored.epoch,
         last_seq: stored.last_seq,
         clean: stored.clean,
+        claimed: None,
     })
 }
 

@@ -314,6 +314,7 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
         dialler,
         instance: instance.config.instance_id.as_str().into(),
         busy_poll: instance.config.busy_poll,
+        gate: None,
     })
 }
 

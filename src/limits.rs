@@ -199,6 +199,9 @@ pub const QUERY_PAIRS_MAX: usize = 256;
 pub const EVENTS_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Events that are ready go out together, up to this.
 pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;
+/// Connections of one shard that another instance took while the spill log holds something of them,
+/// perhaps: as many as a shard may have had.
+pub const SUPERSEDED_KEPT_MAX: usize = 65_536;
 // The embedded backend.
 /// Topics of the embedded log: each is a folder, and a caller chooses their names.
 pub const TOPICS_MAX: usize = 1000;

@@ -69,6 +69,17 @@ pub enum Command {
         after: Option<u64>,
         wait: bool,
     },
+    /// The lease is lost: drop everything that was dialled, without a write to the store, refuse
+    /// new work, and hand nothing to the bus until `Unfence`.
+    Fence,
+    /// There is a lease again. What others took meanwhile was told by `Superseded` before.
+    Unfence,
+    /// Another instance owns it with this epoch: drop it here, without a write to the store, and
+    /// publish nothing more of a lower one.
+    Superseded {
+        id: ConnectionId,
+        epoch: u64,
+    },
     /// Refuse new work from now on.
     Refuse,
     /// Close every socket; answered when all are gone and every event left.

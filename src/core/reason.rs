@@ -183,6 +183,8 @@ closed_set! {
         SlowFollower = "slow_follower",
         /// Left in memory when a drain ran out of time.
         DrainForced = "drain_forced",
+        /// Another instance owns the connection by now, with a higher epoch.
+        Superseded = "superseded",
     }
 }
 
@@ -213,5 +215,7 @@ closed_set! {
         Draining = "draining",
         /// Reads had been paused for a full publish queue when the peer cut.
         Backpressure = "backpressure",
+        /// This instance lost its lease: the connection may have another owner.
+        LeaseLost = "lease_lost",
     }
 }

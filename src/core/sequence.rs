@@ -20,6 +20,11 @@ impl Numbering {
         Numbering { epoch: after_stored.max(wall.unix_millis()), seq: 0 }
     }
 
+    /// The epoch under which it was claimed in the fleet's store, and never one that was there before.
+    pub fn claimed(stored_epoch: u64, claimed: u64) -> Self {
+        Numbering { epoch: claimed.max(stored_epoch.saturating_add(1)), seq: 0 }
+    }
+
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }

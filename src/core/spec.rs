@@ -100,6 +100,8 @@ pub struct Restore {
     pub last_seq: Option<u64>,
     /// The last owner ended it in order.
     pub clean: bool,
+    /// The epoch under which it was claimed in the fleet's store; None: a new one is derived here.
+    pub claimed: Option<u64>,
 }
 
 /// What the store keeps of a connection; `shard::record` gives it its written form.

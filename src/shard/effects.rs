@@ -34,8 +34,14 @@ impl Local {
             Effect::Dial { socket, spec } => self.start_dial(socket, spec),
             Effect::Finish { socket, last } => {
                 let taken = self.sockets.borrow_mut().remove(socket);
+                let gate = self.world.gate.clone();
                 if let Some(io) = taken.and_then(|socket| socket.take_io()) {
-                    spawn_local(farewell(io, last));
+                    spawn_local(async move {
+                        // Last words are writes too.
+                        if gate.is_none_or(|gate| gate.is_open()) {
+                            farewell(io, last).await;
+                        }
+                    });
                 }
             }
             Effect::Abort(socket) => {
@@ -59,6 +65,10 @@ impl Local {
     fn start_dial(self: &Rc<Self>, key: SocketKey, spec: Arc<Spec>) {
         let local = self.clone();
         let task = spawn_local(async move {
+            if !local.may_write() {
+                // The core has given this dial up.
+                return;
+            }
             let started = Instant::now();
             let dialled = local.world.dialler.dial(&spec).await;
             local.metrics.borrow_mut().dialled(started.elapsed(), dialled.is_ok());

@@ -5,6 +5,7 @@ mod clock;
 pub mod dial;
 mod effects;
 pub mod entropy;
+pub mod gate;
 pub mod io;
 pub mod mailbox;
 pub mod metrics;
@@ -45,6 +46,8 @@ pub struct World {
     pub instance: Arc<str>,
     /// After the last input the loop looks again and again for this long before it sleeps.
     pub busy_poll: Duration,
+    /// Until when sockets may be written; None: always.
+    pub gate: Option<Arc<gate::Gate>>,
 }
 
 /// One shard on its own thread. Borrows of its cells are short and never cross an await.
@@ -138,6 +141,18 @@ impl Local {
         self.active.set(true);
         self.ask_turn();
         result
+    }
+
+    /// Whether sockets may be written now. When not, everything that was dialled is dropped at once:
+    /// it may have another owner already.
+    fn may_write(self: &Rc<Self>) -> bool {
+        let open = self.world.gate.as_ref().is_none_or(|gate| gate.is_open());
+        if !open && !self.core.borrow().is_fenced() {
+            let now = self.now();
+            self.unfinished.set(true);
+            self.step(|core, fx| core.fence(now, fx));
+        }
+        open
     }
 
     /// The end of this turn of the loop: runs after the tasks that are ready now.

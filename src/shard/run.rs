@@ -171,11 +171,15 @@ impl Local {
 
     /// Followers and batches first: what they cause may still go out with this turn's writes.
     fn finish_turn(self: &Rc<Self>, now: Now) {
+        // Before the batches: an instance without its lease hands nothing to the bus either.
+        let may_write = self.may_write();
         self.step(|core, fx| core.end_turn(now, fx));
         let mut dirty: Vec<SocketKey> = Vec::new();
         self.core.borrow_mut().take_dirty(&mut dirty);
-        for key in dirty {
-            self.flush(now, key);
+        if may_write {
+            for key in dirty {
+                self.flush(now, key);
+            }
         }
         let connections = self.core.borrow().connections_len();
         self.mailbox.load.store(connections, Ordering::Relaxed);

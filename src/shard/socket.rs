@@ -241,6 +241,9 @@ impl Local {
     }
 
     fn unstall(self: &Rc<Self>, socket: &Rc<Socket>, cx: &mut Context<'_>) {
+        if !self.may_write() {
+            return;
+        }
         let ready = match socket.io.borrow_mut().as_mut() {
             Some(io) => io.poll_writable(cx),
             None => return,

@@ -40,6 +40,43 @@ pub struct Batch {
     pub events: Vec<Event>,
 }
 
+/// What `Batch::remove` took out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub messages: u64,
+    /// Messages, and records that are none.
+    pub entries: usize,
+}
+
+impl Batch {
+    /// Takes events out; the others keep their order.
+    pub fn remove(&mut self, gone: impl Fn(&Event) -> bool) -> Removed {
+        remove_events(&mut self.bytes, &mut self.events, gone)
+    }
+}
+
+pub(super) fn remove_events(
+    bytes: &mut Vec<u8>,
+    events: &mut Vec<Event>,
+    gone: impl Fn(&Event) -> bool,
+) -> Removed {
+    let (mut removed, mut end) = (Removed::default(), 0);
+    events.retain_mut(|event| {
+        if gone(event) {
+            removed.messages += u64::from(event.messages);
+            removed.entries += event.messages.max(1) as usize;
+            return false;
+        }
+        let length = event.range.len();
+        bytes.copy_within(event.range.clone(), end);
+        event.range = end..end + length;
+        end += length;
+        true
+    });
+    bytes.truncate(end);
+    removed
+}
+
 /// How the bus answered for a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishError {

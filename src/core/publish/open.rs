@@ -1,7 +1,7 @@
 //! The batch that is being filled.
 
 use super::{
-    batch::{Batch, BatchId, Event, EventKind},
+    batch::{Batch, BatchId, Event, EventKind, remove_events},
     bounds::Bounds,
     flight::{Closed, Origin},
     lane::{Class, Lane, Lanes},
@@ -173,6 +173,14 @@ impl OpenBatch {
         let messages = std::mem::take(&mut frame.count);
         let place = Place { messages, last: frame.last, ..Place::message(frame.epoch, frame.first) };
         self.event(start, &lane.topic, &lane.id, place);
+    }
+
+    /// Takes finished events out again; answers how many messages were in them.
+    pub(super) fn remove(&mut self, gone: impl Fn(&Event) -> bool) -> u64 {
+        let removed = remove_events(&mut self.bytes, &mut self.events, gone);
+        self.count -= removed.entries;
+        self.messages -= removed.messages;
+        removed.messages
     }
 
     /// Finishes the batch and begins a new one in the buffers of an old one.

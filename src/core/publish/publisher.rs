@@ -1,6 +1,7 @@
 //! The publisher of one shard: takes messages in, says what the shell is to do.
 
 mod answers;
+mod superseded;
 mod turn;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     overflow::{Lost, Room, Waiting},
     spill::SpillLog,
 };
+use superseded::Superseded;
 use crate::{
     core::{
         id::ConnectionId,
@@ -82,6 +84,9 @@ pub struct Publisher {
     sweep: u32,
     swept: (bool, bool),
     draining: bool,
+    /// Nothing is handed to the bus.
+    held_back: bool,
+    superseded: Superseded,
     next_batch: u64,
     next_record: u64,
     clock: TimeCache,
@@ -109,6 +114,8 @@ impl Publisher {
             sweep: 0,
             swept: (false, false),
             draining: false,
+            held_back: false,
+            superseded: Superseded::default(),
             next_batch: now.wall.unix_nanos(),
             next_record: 1,
             clock: TimeCache::default(),
@@ -206,6 +213,11 @@ impl Publisher {
     /// From now on nothing lingers.
     pub fn flush(&mut self) {
         self.draining = true;
+    }
+
+    /// While true nothing is handed to the bus; the spill log goes on taking what memory cannot.
+    pub fn hold_back(&mut self, held: bool) {
+        self.held_back = held;
     }
 
     /// Whether nothing is left in memory; what is on the spill log waits for the next start.

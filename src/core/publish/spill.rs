@@ -94,6 +94,14 @@ impl SpillLog {
         messages
     }
 
+    /// So many messages of the oldest of ours are accounted for elsewhere from now.
+    pub(super) fn shorten_first(&mut self, messages: u64) {
+        if let Some(first) = self.own.front_mut() {
+            first.messages -= messages;
+            self.own_messages -= messages;
+        }
+    }
+
     /// What to expect at the head now that its record is gone.
     pub(super) fn next_head(&mut self) {
         let empty = self.own.is_empty() && !self.old_possible;

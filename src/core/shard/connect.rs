@@ -81,6 +81,9 @@ impl ShardCore {
         if self.stopping != Stopping::No {
             return Err(draining());
         }
+        if self.fenced {
+            return Err(super::fence::no_lease());
+        }
         if self.by_id.len() >= self.setup.connections_max {
             let message = format!(
                 "this shard holds its {} connections; raise --max-connections",
@@ -94,10 +97,20 @@ impl ShardCore {
     /// Takes a stored connection again, with a higher epoch. One that nobody will dial again gets
     /// its last gap record instead.
     pub(super) fn restore(&mut self, now: Now, restore: Restore, fx: &mut Effects) -> Result<Answer, Fault> {
-        if self.by_id.contains_key(&restore.id) {
-            return Err(Fault::new(FaultKind::IdInUse, "already here"));
+        if self.fenced {
+            return Err(super::fence::no_lease());
         }
-        let numbering = Numbering::begin(Some(restore.epoch), now.wall);
+        if let Some(&key) = self.by_id.get(&restore.id) {
+            let dead = self.connections.get(key).is_none_or(|known| matches!(known.phase, Phase::Dead));
+            if !dead {
+                return Err(Fault::new(FaultKind::IdInUse, "already here"));
+            }
+            self.unlist(now, key, fx);
+        }
+        let numbering = match restore.claimed {
+            Some(claimed) => Numbering::claimed(restore.epoch, claimed),
+            None => Numbering::begin(Some(restore.epoch), now.wall),
+        };
         let (old_epoch, last_seq, clean) = (restore.epoch, restore.last_seq, restore.clean);
         let again = restore.spec.settings.auto_reconnect;
         let connect = Connect {

@@ -79,7 +79,7 @@ impl ShardCore {
     }
 
     /// Every Send and SendRaw of a socket that ended gets its one outcome.
-    fn end_sends(&mut self, now: Now, key: ConnKey, cause: CloseCause, text: &str, fx: &mut Effects) {
+    pub(super) fn end_sends(&mut self, now: Now, key: ConnKey, cause: CloseCause, text: &str, fx: &mut Effects) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (mut sends, mut raws) = (Vec::new(), Vec::new());
         connection.outbox.clear(|origin, begun| match origin {

@@ -2,6 +2,7 @@
 //! and never fails. The shell calls `end_turn` after each batch of inputs.
 
 mod connect;
+mod fence;
 mod follow;
 mod inbound;
 mod live;
@@ -88,6 +89,8 @@ pub struct ShardCore {
     dirty: Vec<SocketKey>,
     entropy: u64,
     stopping: Stopping,
+    /// The lease is lost: nothing is dialled, written or handed to the bus.
+    fenced: bool,
     counters: Counters,
     /// Sockets whose paused lane was closed.
     resumed: Vec<SocketKey>,
@@ -171,6 +174,7 @@ impl ShardCore {
             dirty: Vec::new(),
             entropy: setup.seed,
             stopping: Stopping::No,
+            fenced: false,
             counters: Counters::default(),
             resumed: Vec::new(),
             due: Vec::new(),
@@ -208,6 +212,12 @@ impl ShardCore {
             Command::List(list) => Ok(self.list(&list)),
             Command::Source(id) => self.source(&id),
             Command::GetTags(id) => self.tags(&id).map(Answer::Tags),
+            Command::Fence => {
+                self.fence(now, fx);
+                Ok(Answer::Done)
+            }
+            Command::Unfence => Ok(self.unfence()),
+            Command::Superseded { id, epoch } => Ok(self.superseded(now, &id, epoch, fx)),
             Command::Refuse => self.refuse(),
             Command::Stop => return self.stop(now, ticket, fx),
             Command::Abandon => Ok(self.abandon(now, fx)),

@@ -114,6 +114,10 @@ impl ShardCore {
     /// Announces a gap to the topic and to followers.
     pub(super) fn gap(&mut self, now: Now, key: ConnKey, gap: &Gap) {
         self.gap_to_lane(now, key, gap);
+        self.gap_to_followers(now, key, gap);
+    }
+
+    pub(super) fn gap_to_followers(&mut self, now: Now, key: ConnKey, gap: &Gap) {
         let mut payload = Vec::new();
         gap.encode(&mut payload);
         let (epoch, seq) =

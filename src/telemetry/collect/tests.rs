@@ -276,6 +276,7 @@ fn a_running_shard_answers() {
         let policy = Policy { allow: Vec::new(), deny: Vec::new(), own: Vec::new() };
         let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "test".into() };
         let world = World {
+            gate: None,
             store: backend.store(),
             bus: backend.bus(),
             spill: backend.local().spill(0).unwrap(),

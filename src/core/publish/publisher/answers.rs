@@ -57,7 +57,9 @@ impl Publisher {
             self.spill.written(Record { id, messages: closed.messages });
             self.release(closed);
         } else {
-            self.ready[Class::Spill as usize].push_front(closed);
+            if let Some(closed) = self.strip(closed) {
+                self.ready[Class::Spill as usize].push_front(closed);
+            }
             self.spill.refused = true;
             self.spill.full = true;
             self.spill.offer_at = now.mono + limits::PUBLISH_RETRY_MAX;
@@ -118,7 +120,7 @@ impl Publisher {
         };
         self.closed_bytes += batch.bytes.len();
         let closed = Closed { batch: Arc::new(batch), ordered: true, messages, origin };
-        self.spill.head = Head::Loaded(closed);
+        self.set_head(closed);
     }
 
     /// Our oldest records are gone from the log: counts them, and tells every lane that may have

@@ -10,6 +10,7 @@ impl Publisher {
     /// Call until None, once per turn of the loop.
     pub fn poll(&mut self, now: Now) -> Option<Action> {
         self.settle(now);
+        self.forget_superseded();
         self.next_pause().or_else(|| self.next_publish(now)).or_else(|| self.next_spill(now))
     }
 
@@ -19,11 +20,11 @@ impl Publisher {
         let linger = lingers.map(|class| self.open[class as usize].since() + self.bounds.linger).min();
         let head = match self.spill.head {
             Head::Done => Some(self.spill.head_at),
-            Head::Unknown if self.window.is_open() => Some(self.spill.head_at),
+            Head::Unknown if self.may_send() => Some(self.spill.head_at),
             _ => None,
         };
         let offer = (self.spill.refused && self.wants_spill()).then_some(self.spill.offer_at);
-        [linger, self.window.retry_time(), head, offer].into_iter().flatten().min()
+        [linger, self.window.retry_time().filter(|_| !self.held_back), head, offer].into_iter().flatten().min()
     }
 
     /// Follows the memory down: ends congestions and lets go of what lanes held back.
@@ -110,7 +111,9 @@ impl Publisher {
     }
 
     fn next_publish(&mut self, now: Now) -> Option<Action> {
-        if let Some(batch) = self.window.resend(now.mono) {
+        if !self.held_back
+            && let Some(batch) = self.window.resend(now.mono)
+        {
             return Some(Action::Publish(batch));
         }
         for class in Class::BOTH {
@@ -119,7 +122,7 @@ impl Publisher {
                 self.close(class);
             }
         }
-        if !self.window.is_open() {
+        if !self.may_send() {
             return None;
         }
         let spilled = match &self.spill.head {
@@ -151,8 +154,13 @@ impl Publisher {
     fn may_close_early(&self, class: Class) -> bool {
         !self.open[class as usize].is_empty()
             && self.ready[class as usize].is_empty()
-            && self.window.is_open()
+            && self.may_send()
             && !(class == Class::Spill && self.spill.is_active())
+    }
+
+    /// Whether a batch that was never sent may go now.
+    fn may_send(&self) -> bool {
+        !self.held_back && self.window.is_open()
     }
 
     fn next_spill(&mut self, now: Now) -> Option<Action> {
@@ -171,7 +179,7 @@ impl Publisher {
             return Some(Action::Spill { id, record });
         }
         let peek = matches!(self.spill.head, Head::Unknown) && now.mono >= self.spill.head_at;
-        if peek && self.window.is_open() {
+        if peek && self.may_send() {
             self.spill.head = Head::Peeking;
             self.spill.peeked_over = self.spill.own.len();
             return Some(Action::PeekSpill);

@@ -5,6 +5,7 @@
 //! `WSM_SEEDS=50000 cargo test --lib --no-default-features -- sim` runs more, `WSM_SEED=7` one.
 
 mod callers;
+mod fleet;
 mod follow;
 mod oracle;
 mod peer;
@@ -70,6 +71,7 @@ struct Stats {
     followed: u64,
     overruns: u64,
     gone: u64,
+    fences: u64,
 }
 
 impl Stats {
@@ -84,6 +86,7 @@ impl Stats {
         self.followed += other.followed;
         self.overruns += other.overruns;
         self.gone += other.gone;
+        self.fences += other.fences;
     }
 }
 
@@ -294,6 +297,7 @@ impl World {
             }
             Event::Crash => self.crash(),
             Event::Restart => self.restart(),
+            Event::Unfence => self.find_lease(),
             Event::Heal => self.heal(),
         }
     }
@@ -307,6 +311,9 @@ impl World {
         self.after(wait, Event::Fault);
         if self.rng.chance(300) {
             self.bus.down_until = self.now.mono + self.rng.millis(500, 8000);
+        }
+        if self.rng.chance(60) && !self.down {
+            self.lose_lease();
         }
         if self.rng.chance(500) && !self.live.is_empty() {
             let nth = self.rng.below(self.live.len() as u64) as usize;
@@ -335,6 +342,7 @@ impl World {
             }
         }
         self.store.queue.clear();
+        self.store.fenced = 0;
         if self.bus.doomed == 0
             && let Some(batch) = self.bus.queue.pop_front()
         {
@@ -345,7 +353,10 @@ impl World {
         self.bus.doomed = 0;
         self.spill.queue.clear();
         self.events.retain(|_, event| {
-            !matches!(event, Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..))
+            !matches!(
+                event,
+                Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..) | Event::Unfence
+            )
         });
         let wait = self.rng.millis(20, 3000);
         self.after(wait, Event::Restart);
@@ -360,23 +371,7 @@ impl World {
         self.watch_at = Some(0);
         let documents: Vec<Record> = self.store.documents.values().cloned().collect();
         for record in documents {
-            let id = record.id.clone();
-            let restore = Restore {
-                id: record.id,
-                spec: record.spec,
-                tags: record.tags,
-                publish: record.publish,
-                created: record.created,
-                epoch: record.epoch,
-                last_seq: record.last_seq,
-                clean: record.clean,
-            };
-            self.command(Pending::Other, Command::Restore(Box::new(restore)));
-            if let Ok(info) = self.core.info(&id) {
-                let upstream = self.upstreams.iter_mut().find(|upstream| upstream.id == id).unwrap();
-                assert!(info.epoch > upstream.epoch, "{id}: {} after {}", info.epoch, upstream.epoch);
-                upstream.epoch = info.epoch;
-            }
+            self.take_up(record, None);
         }
         for follower in 0..self.followers.len() {
             if std::mem::take(&mut self.followers[follower].parked) {

@@ -49,6 +49,7 @@ pub enum Event {
     WallJump(i64),
     Crash,
     Restart,
+    Unfence,
     Heal,
 }
 
@@ -79,6 +80,8 @@ pub enum StoreOp {
 pub struct Store {
     pub documents: BTreeMap<ConnectionId, Record>,
     pub queue: VecDeque<StoreOp>,
+    /// Writes of an owner whose lease was lost before they came.
+    pub fenced: usize,
     pub at: Time,
 }
 
@@ -358,8 +361,10 @@ impl World {
 
     pub fn stored(&mut self) {
         let Some(op) = self.store.queue.pop_front() else { return };
-        let fails = !self.healed && self.rng.chance(self.store_fails);
-        let arrives = !fails || self.rng.chance(500);
+        let fenced = self.store.fenced > 0;
+        self.store.fenced = self.store.fenced.saturating_sub(1);
+        let fails = fenced || !self.healed && self.rng.chance(self.store_fails);
+        let arrives = !fenced && (!fails || self.rng.chance(500));
         let ticket = match (&op, arrives) {
             (_, true) => self.store.apply(op),
             (StoreOp::Put(ticket, _) | StoreOp::Delete(ticket, _), false) => *ticket,

@@ -173,6 +173,7 @@ fn restore(epoch: u64, settings: Settings, clean: bool) -> Command {
         epoch,
         last_seq: clean.then_some(9),
         clean,
+        claimed: None,
     }))
 }
 

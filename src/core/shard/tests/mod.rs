@@ -2,6 +2,7 @@
 
 mod connecting;
 mod ending;
+mod fencing;
 mod publishing;
 mod reading;
 mod sending;

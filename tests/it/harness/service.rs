@@ -100,7 +100,8 @@ fn command(args: &[String]) -> Command {
     command
 }
 
-fn keep(stream: impl AsyncRead + Unpin + Send + 'static, log: Arc<Mutex<String>>) {
+/// Keeps what a process writes, line by line.
+pub(super) fn keep(stream: impl AsyncRead + Unpin + Send + 'static, log: Arc<Mutex<String>>) {
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {

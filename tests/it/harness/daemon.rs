@@ -96,8 +96,7 @@ impl Daemon {
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(&self.args).current_dir(&self.folder).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         keep(child.stdout.take().expect("stdout is piped"), self.log.clone());
         keep(child.stderr.take().expect("stderr is piped"), self.log.clone());
         self.child = Some(child);
@@ -111,10 +110,6 @@ impl Daemon {
         }
     }
 
-    pub fn runs(&self) -> bool {
-        self.child.is_some()
-    }
-
     /// The end that leaves no time for anything.
     pub async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -122,9 +117,14 @@ impl Daemon {
         }
     }
 
-    /// SIGTERM, and waits for the end. The exit code; -1 when a signal ended it.
+    /// SIGTERM, and waits for the end; the exit code.
     pub async fn terminate(&mut self) -> i32 {
         self.signal("TERM").await;
+        self.wait().await
+    }
+
+    /// For its end; the exit code, -1 when a signal ended it.
+    pub async fn wait(&mut self) -> i32 {
         let mut child = self.child.take().expect("it runs");
         let status = within("the end of the process", child.wait()).await.expect("it can be waited for");
         status.code().unwrap_or(-1)

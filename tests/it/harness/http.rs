@@ -94,7 +94,8 @@ impl Http {
 
     async fn try_open(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("localhost"));
-        let tcp = TcpStream::connect(self.address).await.map_err(|error| format!("no connection: {error}"))?;
+        let tcp =
+            TcpStream::connect(self.address).await.map_err(|error| format!("no connection: {error}"))?;
         match &self.tls {
             None => exchange(TokioIo::new(tcp), request).await,
             Some(config) => {

@@ -80,27 +80,41 @@ impl Http {
         Events { body, buffer: BytesMut::new() }
     }
 
-    async fn open(&self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+    /// None when nobody answers: for what is still starting.
+    pub async fn try_get(&self, path: &str) -> Option<Answer> {
+        let request = Request::builder().uri(path).body(Full::default()).expect("a request");
+        let (head, body) = self.try_open(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    async fn open(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.try_open(request).await.unwrap_or_else(|error| panic!("{}: {error}", self.address))
+    }
+
+    async fn try_open(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("localhost"));
-        let tcp = TcpStream::connect(self.address).await.expect("the port answers");
+        let tcp =
+            TcpStream::connect(self.address).await.map_err(|error| format!("no connection: {error}"))?;
         match &self.tls {
             None => exchange(TokioIo::new(tcp), request).await,
             Some(config) => {
                 let connector = super::pki::connector(config, false);
-                let tls = connector.connect(super::pki::localhost(), tcp).await.expect("TLS");
-                exchange(TokioIo::new(tls), request).await
+                let tls = connector.connect(super::pki::localhost(), tcp).await;
+                exchange(TokioIo::new(tls.map_err(|error| format!("no TLS: {error}"))?), request).await
             }
         }
     }
 }
 
-async fn exchange<T>(io: T, request: Request<Full<Bytes>>) -> Response<Incoming>
+async fn exchange<T>(io: T, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("HTTP/1.1");
+    let shaken = hyper::client::conn::http1::handshake(io).await;
+    let (mut sender, connection) = shaken.map_err(|error| format!("no HTTP/1.1: {error}"))?;
     tokio::spawn(connection);
-    sender.send_request(request).await.expect("an answer")
+    sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))
 }
 
 #[derive(Debug)]

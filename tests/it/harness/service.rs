@@ -69,6 +69,12 @@ impl Plan {
         plan
     }
 
+    /// Only looks at the settings.
+    pub fn check(mut self) -> Self {
+        "check".clone_into(&mut self.args[0]);
+        self
+    }
+
     /// Runs until it ends by itself: for what must not start. (exit code, stdout, stderr)
     pub async fn run_to_end(&self) -> (i32, String, String) {
         let output = within("the end of the process", command(&self.args).output()).await.expect("it starts");
@@ -100,7 +106,8 @@ fn command(args: &[String]) -> Command {
     command
 }
 
-fn keep(stream: impl AsyncRead + Unpin + Send + 'static, log: Arc<Mutex<String>>) {
+/// Keeps what a process writes, line by line.
+pub(super) fn keep(stream: impl AsyncRead + Unpin + Send + 'static, log: Arc<Mutex<String>>) {
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -185,10 +192,7 @@ impl Service {
 
     /// A signal by its name, as `kill` takes it.
     pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("the process lives").to_string();
-        // Through the shell's own kill: no unsafe call, no further tool.
-        let status = Command::new("sh").args(["-c", "kill -$0 $1", name, &pid]).status().await;
-        assert!(status.expect("sh runs").success(), "signal {name}");
+        super::daemon::send_signal(name, &self.child).await;
     }
 
     /// The exit code; -1 when a signal ended it.

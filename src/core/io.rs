@@ -80,6 +80,8 @@ pub enum Command {
         id: ConnectionId,
         epoch: u64,
     },
+    /// Write every document again: the store lost some.
+    PersistAll,
     /// Refuse new work from now on.
     Refuse,
     /// Close every socket; answered when all are gone and every event left.

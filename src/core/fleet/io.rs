@@ -107,6 +107,8 @@ pub enum FleetInput {
     /// A connection that `Effect::Take` handed over could not be taken up here: its document stays
     /// ours until the process ends, and is left as it is.
     Untakeable { id: ConnectionId },
+    /// Writing was found to be over before a renewal reached the sockets: the lease counts as lost.
+    Shut,
     /// Orderly leave: from now on nothing is taken, and the lease says so.
     Leave,
     /// Everything is closed: what is still to be written is written, then the lease is given back

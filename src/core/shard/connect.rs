@@ -328,6 +328,17 @@ impl ShardCore {
         fx.push(Effect::Persist { ticket, record });
     }
 
+    /// The store lost documents: each that should be there is written again.
+    pub(super) fn persist_all(&mut self, fx: &mut Effects) -> Answer {
+        let stored = |phase: &Phase| matches!(phase, Phase::Open | Phase::Waiting | Phase::Redialling);
+        let connections = self.connections.iter().filter(|(_, connection)| stored(&connection.phase));
+        let keys: Vec<ConnKey> = connections.map(|(key, _)| key).collect();
+        for key in keys {
+            self.persist(key, StoreThen::Nothing, false, fx);
+        }
+        Answer::Done
+    }
+
     pub(super) fn forget(&mut self, key: ConnKey, fx: &mut Effects) {
         self.forget_then(key, StoreThen::Nothing, fx);
     }

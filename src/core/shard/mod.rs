@@ -218,6 +218,7 @@ impl ShardCore {
             }
             Command::Unfence => Ok(self.unfence()),
             Command::Superseded { id, epoch } => Ok(self.superseded(now, &id, epoch, fx)),
+            Command::PersistAll => Ok(self.persist_all(fx)),
             Command::Refuse => self.refuse(),
             Command::Stop => return self.stop(now, ticket, fx),
             Command::Abandon => Ok(self.abandon(now, fx)),

@@ -278,3 +278,26 @@ pub const FLEET_MEMBERS_MAX: usize = 1024;
 pub const FLEET_MAIL_MAX: usize = 65_536;
 /// How long a drain waits for the lease to be given back: a peer finds it expired otherwise.
 pub const FLEET_LEFT_WAIT: Duration = Duration::from_secs(3);
+// The Redis backend.
+/// Every command; a lease of ten seconds survives four of them that hang.
+pub const REDIS_COMMAND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// Events that a topic's stream keeps, about: with 1 KiB each, 1 GiB of the server's memory.
+pub const REDIS_STREAM_EVENTS_DEFAULT: u64 = 1_000_000;
+/// Reconnecting: quick at first, and a server that is away is not hammered.
+pub const REDIS_RETRY_BASE: Duration = Duration::from_millis(50);
+pub const REDIS_RETRY_MAX: Duration = Duration::from_secs(2);
+/// Batches under way on the one connection: with 256 KiB each, 4 MiB between two answers.
+pub const REDIS_BATCHES_IN_FLIGHT: usize = 16;
+/// Reads and writes of documents that wait or are under way.
+pub const REDIS_DOCUMENT_COMMANDS_MAX: usize = 4096;
+pub const REDIS_DOCUMENTS_IN_FLIGHT: usize = 64;
+/// Keys in one MGET: the server does nothing else meanwhile.
+pub const REDIS_KEYS_PER_GET: usize = 500;
+/// Reads of streams under way at once.
+pub const REDIS_READS_IN_FLIGHT: usize = 8;
+/// Topics for which a place to read on is remembered; without it a read searches.
+pub const REDIS_HINTS_MAX: usize = 4096;
+/// A lane whose failed batch was never sent again (its connection ended) is held back no longer.
+pub const REDIS_LANE_HELD_MAX: Duration = Duration::from_secs(10);
+/// Batches that turned out to be taken after their answer was lost, until they are sent again.
+pub const REDIS_TAKEN_KEPT: usize = 1024;

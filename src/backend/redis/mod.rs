@@ -1,1 +1,258 @@
 //! Documents, leases and event streams directly on Redis, without a sidecar.
+//!
+//! One thread with one runtime. Each kind of work has a connection of its own, so that a long read
+//! of a stream does not hold up a lease: documents, publishing, reading, and waiting for news. Every
+//! command has a deadline, and a connection that missed one is made anew.
+//!
+//! A single server (or a master behind one name), Redis 7.0 or newer; not Redis Cluster, where one
+//! script cannot write to several topics. A user with restricted rights needs all topics, the keys
+//! of documents, `wsm:bus:*`, and EVAL.
+
+mod bus;
+mod documents;
+mod fault;
+mod fetch;
+mod guard;
+mod link;
+mod publish;
+mod readers;
+mod scripts;
+mod stats;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use stats::RedisStats;
+
+use super::Capabilities;
+use crate::{
+    limits::{
+        BUS_BATCHES_MAX, BUS_FETCHES_MAX, REDIS_COMMAND_TIMEOUT_DEFAULT, REDIS_DOCUMENT_COMMANDS_MAX,
+        REDIS_STREAM_EVENTS_DEFAULT,
+    },
+    ports::{BackendError, Bus, Documents},
+};
+use bus::RedisBus;
+use documents::RedisDocuments;
+use link::{Health, Link, Tools};
+use parking_lot::Mutex;
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, Value};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[user][:password@]host[:port][/db]`, `rediss://` for TLS, `unix://path`.
+    pub url: String,
+    /// About how many events a topic keeps.
+    pub stream_events_max: u64,
+    /// How old its events may get; none: any age.
+    pub stream_age_max: Option<Duration>,
+    pub command_timeout: Duration,
+}
+
+impl RedisConfig {
+    pub fn new(url: impl Into<String>) -> Self {
+        RedisConfig {
+            url: url.into(),
+            stream_events_max: REDIS_STREAM_EVENTS_DEFAULT,
+            stream_age_max: None,
+            command_timeout: REDIS_COMMAND_TIMEOUT_DEFAULT,
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("stream_events_max", &self.stream_events_max)
+            .field("stream_age_max", &self.stream_age_max)
+            .field("command_timeout", &self.command_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was understood of the configuration.
+pub(crate) struct Settings {
+    /// Where the server is, to be shown.
+    address: String,
+    /// Never to be shown.
+    secrets: Vec<String>,
+    stream_events_max: u64,
+    stream_age_max: Option<Duration>,
+    command_timeout: Duration,
+}
+
+impl Settings {
+    /// The text without what must not be seen.
+    fn hide(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+}
+
+pub struct Redis {
+    documents: Arc<RedisDocuments>,
+    bus: Arc<RedisBus>,
+    tools: Arc<Tools>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Redis {
+    /// Checks the configuration and starts the thread; it does not wait for the server.
+    pub fn open(config: RedisConfig) -> Result<Redis, BackendError> {
+        let (client, settings) = understand(config)?;
+        let tools = Arc::new(Tools {
+            settings,
+            client,
+            health: Health::default(),
+            counters: stats::Counters::default(),
+        });
+        let (documents, asked) = mpsc::channel(REDIS_DOCUMENT_COMMANDS_MAX);
+        let (batches, batch_inbox) = mpsc::channel(BUS_BATCHES_MAX);
+        let (fetches, fetch_inbox) = mpsc::channel(BUS_FETCHES_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let shared = tools.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| cannot_start(&error))?;
+        let thread = std::thread::Builder::new()
+            .name("redis".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::spawn(documents::serve(shared.clone(), asked));
+                    tokio::spawn(publish::run(shared.clone(), batch_inbox));
+                    tokio::spawn(readers::run(shared.clone(), fetch_inbox));
+                    tokio::spawn(ask_durable(shared));
+                    let _ = stopped.await;
+                });
+                // A name that is looked up right now must not hold up the end.
+                runtime.shutdown_background();
+            })
+            .map_err(|error| cannot_start(&error))?;
+        Ok(Redis {
+            documents: Arc::new(RedisDocuments { commands: documents, tools: tools.clone() }),
+            bus: Arc::new(RedisBus { batches, fetches, tools: tools.clone() }),
+            tools,
+            stop: Mutex::new(Some(stop)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub fn documents(&self) -> Arc<dyn Documents> {
+        self.documents.clone()
+    }
+
+    pub fn bus(&self) -> Arc<dyn Bus> {
+        self.bus.clone()
+    }
+
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            etag: true,
+            ttl: true,
+            ordered_bulk: true,
+            broadcast: true,
+            durable: self.tools.durable(),
+        }
+    }
+
+    /// What the service waits for; for `/readyz`, so it asks nobody.
+    pub fn health(&self) -> Result<(), String> {
+        match self.tools.health.first() {
+            None => Ok(()),
+            Some(why) => Err(format!("waiting for Redis at {}: {why}", self.tools.settings.address)),
+        }
+    }
+
+    pub fn stats(&self) -> RedisStats {
+        self.tools.counters.read()
+    }
+
+    /// Ends the thread. What waits is dropped, which its callers see.
+    pub fn close(&self) -> Result<(), BackendError> {
+        drop(self.stop.lock().take());
+        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
+        thread.join().map_err(|_| BackendError {
+            message: "the thread of the Redis backend panicked".into(),
+            transient: false,
+        })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the Redis backend did not close well");
+        }
+    }
+}
+
+fn cannot_start(error: &std::io::Error) -> BackendError {
+    BackendError { message: format!("cannot start the thread of the Redis backend: {error}"), transient: true }
+}
+
+fn understand(config: RedisConfig) -> Result<(Client, Settings), BackendError> {
+    // The parser's own words may quote the URL.
+    let bad = |what: &str| BackendError {
+        message: format!(
+            "the URL of Redis {what}: expected redis://[user][:password@]host[:port][/db], rediss://... or unix://path"
+        ),
+        transient: false,
+    };
+    if config.command_timeout.is_zero() {
+        let message = "the command timeout of Redis must be longer than nothing".into();
+        return Err(BackendError { message, transient: false });
+    }
+    let info: ConnectionInfo =
+        config.url.as_str().into_connection_info().map_err(|_| bad("cannot be read"))?;
+    let address = match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
+        ConnectionAddr::Unix(path) => path.display().to_string(),
+        _ => return Err(bad("has a kind of address that is not supported")),
+    };
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    let mut secrets: Vec<String> = redis.password().map(str::to_owned).into_iter().collect();
+    // As it stands in the URL, too.
+    secrets.extend(url::Url::parse(&config.url).ok().and_then(|url| url.password().map(str::to_owned)));
+    secrets.retain(|secret| !secret.is_empty());
+    let client = Client::open(info.set_redis_settings(redis)).map_err(|_| bad("cannot be used"))?;
+    let settings = Settings {
+        address,
+        secrets,
+        stream_events_max: config.stream_events_max.max(1),
+        stream_age_max: config.stream_age_max,
+        command_timeout: config.command_timeout,
+    };
+    Ok((client, settings))
+}
+
+/// Whether what the server took survives a power cut: asked once a connection, where it may be.
+async fn ask_durable(tools: Arc<Tools>) {
+    const ASK_AGAIN: Duration = Duration::from_secs(60);
+    let mut link = Link::start(&tools, "settings", Duration::ZERO);
+    loop {
+        let until = Instant::now() + tools.settings.command_timeout;
+        let mut durable = true;
+        for (name, wanted) in [("appendonly", "yes"), ("appendfsync", "always")] {
+            let answer = link.command(redis::cmd("CONFIG").arg("GET").arg(name), until).await;
+            durable &= matches!(answer, Ok(Value::Array(pair)) if values::text(pair.get(1)) == Some(wanted));
+        }
+        tools.health.durable.store(durable, Relaxed);
+        tokio::select! {
+            () = link.changed() => {}
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+    }
+}

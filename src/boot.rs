@@ -2,6 +2,8 @@
 //! stored before, and the drain.
 
 mod drain;
+mod fleet;
+mod open;
 mod restore;
 
 use crate::{
@@ -15,11 +17,8 @@ use crate::{
         service::{Inner, Life, Readiness, Service},
         validate::Defaults,
     },
-    backend::{
-        Backend,
-        embedded::{Embedded, EmbeddedConfig, Fsync},
-    },
-    config::{BusFsync, Config, StoreFsync},
+    backend::Backend,
+    config::Config,
     core::{
         correlation::Rule,
         egress::{Pattern, Policy},
@@ -29,8 +28,10 @@ use crate::{
     },
     limits, pki,
     ports::Store,
+    fleet::Handle,
     shard::{
         self, Local, World,
+        gate::Gate,
         dial::{Dialler, SystemResolver},
         entropy::Entropy,
         mailbox::{Hub, Mailbox},
@@ -46,7 +47,9 @@ use std::{
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
+    time::sleep,
 };
+use self::fleet::Conditions;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -76,6 +79,9 @@ struct Instance {
     hub: Hub,
     readiness: Arc<Readiness>,
     backend: Arc<Backend>,
+    /// Both are there when documents are shared.
+    gate: Option<Arc<Gate>>,
+    fleet: Option<Handle>,
     edge: Arc<EdgeCounters>,
     started: Started,
     config: Arc<Config>,
@@ -89,7 +95,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     }
     // Fails only when one was installed before, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let backend = Arc::new(open_backend(&config)?);
+    let backend = Arc::new(open::backend(&config)?);
     let http = listen::bind_shards(config.http_address(), config.shards as usize)
         .map_err(|error| busy("http-port", config.http_address(), &error))?;
     let grpc = listen::bind_shards(config.grpc_address(), config.shards as usize)
@@ -97,15 +103,19 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let admin = listen::bind(config.admin_address())
         .map_err(|error| busy("admin-port", config.admin_address(), &error))?;
     let (http_at, grpc_at, admin_at) = (http[0].local_addr()?, grpc[0].local_addr()?, admin.local_addr()?);
-    config.advertised(grpc_at)?;
+    let advertised = config.advertised(grpc_at)?.to_string();
 
     let mut entropy = Entropy::default();
     let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
     let hub = Hub::new(mailboxes.clone(), entropy.word());
+    let gate = backend.documents().map(|_| Arc::<Gate>::default());
+    let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone())?;
     let instance = Arc::new(Instance {
         hub,
         readiness: Arc::default(),
         backend,
+        gate,
+        fleet: fleet.as_ref().map(|fleet| fleet.handle.clone()),
         edge: Arc::default(),
         started: Started {
             http: http_at,
@@ -117,6 +127,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         },
         config: config.clone(),
     });
+    let conditions = Conditions { backend: instance.backend.clone(), fleet: instance.fleet.clone() };
+    instance.readiness.watch(Arc::new(conditions));
     let dialler = Arc::new(dialler(&config, &[http_at, grpc_at, admin_at])?);
     let (stop_trigger, stop) = Stop::new();
     let mut threads = Vec::new();
@@ -136,6 +148,9 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let code = runtime.block_on(manage(&instance, admin, stop, stop_trigger, started))?;
     join(threads);
+    if let Some(fleet) = fleet {
+        fleet.join();
+    }
     instance.backend.close().map_err(|error| error.message)?;
     Ok(code)
 }
@@ -162,13 +177,25 @@ async fn manage(
         drain: instance.config.drain_timeout,
     };
     let admin = tokio::task::spawn_local(listen::run(admin, admin::router(hooks), settings));
-    restore::stored(instance).await?;
-    instance.readiness.set(Life::Ready);
-    started(&instance.started);
-    let hurry = tokio::select! {
+    let mut told = tokio::select! {
         biased;
-        interrupted = signals.next() => interrupted,
-        _ = drain_asked.recv() => false,
+        interrupted = signals.next() => Some(interrupted),
+        _ = drain_asked.recv() => Some(false),
+        ready = get_ready(instance) => ready.map(|()| None)?,
+    };
+    if told.is_none() {
+        instance.readiness.set(Life::Ready);
+        started(&instance.started);
+    }
+    let hurry = loop {
+        told = match told {
+            Some(hurry) => break hurry,
+            None => tokio::select! {
+                biased;
+                interrupted = signals.next() => Some(interrupted),
+                _ = drain_asked.recv() => Some(false),
+            },
+        };
     };
     let code = drain::drain(instance, hurry, &mut signals).await;
     trigger.stop();
@@ -178,6 +205,22 @@ async fn manage(
     drain::stop_shards(instance);
     tracing::info!(code, "drained");
     Ok(code)
+}
+
+/// What must be done before work is taken: a lease in a fleet, and what an earlier run left.
+async fn get_ready(instance: &Instance) -> Result<(), Failure> {
+    if let Some(fleet) = &instance.fleet {
+        tokio::select! {
+            biased;
+            () = fleet.held() => {}
+            () = sleep(limits::START_PATIENCE) => {
+                let why = instance.readiness.not_ready().unwrap_or_default();
+                tracing::warn!(%why, "not ready yet: waiting");
+                fleet.held().await;
+            }
+        }
+    }
+    restore::stored(instance).await
 }
 
 struct Hooks {
@@ -261,25 +304,6 @@ impl Part {
     }
 }
 
-fn open_backend(config: &Config) -> Result<Backend, Failure> {
-    let mut embedded = EmbeddedConfig::new(config.data_dir.clone(), config.shards);
-    embedded.secret_key_file = config.secret_key_file.clone();
-    embedded.store_fsync = match config.store_fsync {
-        StoreFsync::Always => Fsync::Always,
-        StoreFsync::UnsafeNever => Fsync::UnsafeNever,
-    };
-    embedded.bus_fsync = match config.bus.fsync {
-        BusFsync::Always => Fsync::Always,
-        BusFsync::Interval(every) => Fsync::Interval(every),
-        BusFsync::UnsafeNever => Fsync::UnsafeNever,
-    };
-    embedded.segment_bytes = config.bus.segment_bytes;
-    embedded.topic_bytes_max = config.bus.topic_bytes_max;
-    embedded.topic_age_max = config.bus.topic_age_max;
-    embedded.spill_bytes_max = config.publish.spill_bytes;
-    Ok(Backend::Embedded(Embedded::open(embedded).map_err(|error| error.message)?))
-}
-
 fn busy(setting: &str, address: SocketAddr, error: &std::io::Error) -> Failure {
     format!("--{setting}: cannot listen on {address}: {error}; choose another port, or 0 for a free one")
         .into()
@@ -307,14 +331,14 @@ fn dialler(config: &Config, own: &[SocketAddr]) -> Result<Dialler, Failure> {
 fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World, Failure> {
     let backend = &instance.backend;
     Ok(World {
-        store: backend.store(),
+        store: store_of(instance)?,
         bus: backend.bus(),
         spill: backend.local().spill(shard).ok_or("no spill log for this shard")?,
         seal: backend.local().sealer(),
         dialler,
         instance: instance.config.instance_id.as_str().into(),
         busy_poll: instance.config.busy_poll,
-        gate: None,
+        gate: instance.gate.clone(),
     })
 }
 
@@ -370,6 +394,9 @@ fn join(threads: Vec<JoinHandle<Result<(), Failure>>>) {
     }
 }
 
-fn store_of(instance: &Instance) -> Arc<dyn Store> {
-    instance.backend.store()
+fn store_of(instance: &Instance) -> Result<Arc<dyn Store>, Failure> {
+    match &instance.fleet {
+        Some(fleet) => Ok(Arc::new(fleet.clone())),
+        None => instance.backend.store().ok_or_else(|| "the backend keeps no documents".into()),
+    }
 }

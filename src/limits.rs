@@ -301,3 +301,5 @@ pub const REDIS_HINTS_MAX: usize = 4096;
 pub const REDIS_LANE_HELD_MAX: Duration = Duration::from_secs(10);
 /// Batches that turned out to be taken after their answer was lost, until they are sent again.
 pub const REDIS_TAKEN_KEPT: usize = 1024;
+/// A start that takes longer than this, for want of its backend, says what it waits for.
+pub const START_PATIENCE: Duration = Duration::from_secs(2);

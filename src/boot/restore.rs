@@ -1,6 +1,6 @@
 //! What an earlier run left: batches on spill logs of other shards, and stored connections.
 
-use super::{Failure, Instance, defaults, store_of};
+use super::{Failure, Instance, defaults};
 use crate::{
     api::validate,
     core::{
@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 
 pub async fn stored(instance: &Instance) -> Result<(), Failure> {
     drain_leftovers(instance).await?;
-    let store = store_of(instance);
+    // A fleet's connections are taken by its thread, one by one.
+    let Some(store) = instance.backend.store() else { return Ok(()) };
     if instance.config.clear_all_on_start {
         return clear(&*store).await;
     }

@@ -6,6 +6,7 @@ mod fleet;
 mod open;
 mod restore;
 
+use self::fleet::Conditions;
 use crate::{
     api::{
         admin::{self, AdminHooks},
@@ -26,14 +27,14 @@ use crate::{
         shard::Setup,
         spec::Settings,
     },
+    fleet::Handle,
     limits, pki,
     ports::Store,
-    fleet::Handle,
     shard::{
         self, Local, World,
-        gate::Gate,
         dial::{Dialler, SystemResolver},
         entropy::Entropy,
+        gate::Gate,
         mailbox::{Hub, Mailbox},
     },
     telemetry::collect::Collector,
@@ -49,7 +50,6 @@ use tokio::{
     sync::mpsc,
     time::sleep,
 };
-use self::fleet::Conditions;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -166,7 +166,12 @@ async fn manage(
     let (drain_now, mut drain_asked) = mpsc::channel(1);
     let mut signals = drain::Signals::new()?;
     let hooks = Arc::new(Hooks {
-        collector: Collector::new(instance.hub.clone(), instance.edge.clone(), instance.backend.clone()),
+        collector: Collector::new(
+            instance.hub.clone(),
+            instance.edge.clone(),
+            instance.backend.clone(),
+            instance.fleet.clone(),
+        ),
         config: instance.config.clone(),
         drain: drain_now,
     });

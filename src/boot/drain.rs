@@ -44,7 +44,10 @@ pub(super) async fn drain(instance: &Instance, hurry: bool, signals: &mut Signal
     instance.readiness.set(Life::Draining);
     tracing::info!(budget = ?instance.config.drain_timeout, "draining");
     let deadline = Instant::now() + instance.config.drain_timeout;
-    tokio::select! {
+    if let Some(fleet) = &instance.fleet {
+        fleet.leave().await;
+    }
+    let code = tokio::select! {
         biased;
         _ = signals.next() => {
             tracing::warn!("told again: leaving at once");
@@ -53,7 +56,12 @@ pub(super) async fn drain(instance: &Instance, hurry: bool, signals: &mut Signal
         drained = in_order(instance, hurry, deadline) => {
             if drained { 0 } else { abandon(instance).await }
         }
+    };
+    if let Some(fleet) = &instance.fleet {
+        // What is left of ours can be taken by others at once.
+        fleet.left().await;
     }
+    code
 }
 
 async fn in_order(instance: &Instance, hurry: bool, deadline: Instant) -> bool {

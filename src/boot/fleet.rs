@@ -8,7 +8,8 @@ use crate::{
         fleet::{FleetSetup, io::FleetNow},
         time::Wall,
     },
-    fleet::{self, Fleet, FleetConfig, Handle, State},
+    fleet::{self, Fleet, FleetConfig, Handle, State, Taken},
+    limits,
     ports::{Condition, Health},
     shard::{
         entropy::Entropy,
@@ -19,8 +20,12 @@ use crate::{
 };
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// How long a start that clears everything goes on clearing: until everything that belonged to the
+/// dead has come by.
+const CLEAR_FOR: Duration = limits::LEASE.saturating_mul(3);
 
 /// None: the backend is this instance's alone.
 pub(super) fn start(
@@ -35,9 +40,14 @@ pub(super) fn start(
     let word = format!("{:012x}", entropy.word() >> 16);
     let setup = FleetSetup::new(&config.instance_id, &word, advertised, entropy.word());
     let (sealer, config) = (backend.local().sealer(), config.clone());
+    let started = Instant::now();
     let take = move |document: &bytes::Bytes, epoch: u64| {
+        // What nobody alive owned at the start is seen after one lease.
+        if config.clear_all_on_start && started.elapsed() < CLEAR_FOR {
+            return Ok(Taken::Forget);
+        }
         let stored = record::decode(document, &*sealer).map_err(|error| error.message)?;
-        restore::check(&config, stored, Some(epoch))
+        Ok(Taken::Restore(Box::new(restore::check(&config, stored, Some(epoch))?)))
     };
     let fleet = fleet::start(FleetConfig {
         setup,

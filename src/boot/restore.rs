@@ -3,6 +3,7 @@
 use super::{Failure, Instance, defaults};
 use crate::{
     api::validate,
+    config::Config,
     core::{
         id::ConnectionId,
         io::{Command, Context},
@@ -12,7 +13,6 @@ use crate::{
     },
     ports::{BackendError, Bus, Spill, Store},
     proto::ConnectRequest,
-    config::Config,
     shard::record::{self, Source, Stored},
 };
 use prost::Message;
@@ -53,8 +53,9 @@ pub async fn stored(instance: &Instance) -> Result<(), Failure> {
 /// `claimed` is the epoch under which a fleet's member has taken it.
 pub(super) fn check(config: &Config, stored: Stored, claimed: Option<u64>) -> Result<Restore, String> {
     let request = match stored.source {
-        Source::Request(bytes) => ConnectRequest::decode(bytes)
-            .map_err(|error| format!("its request cannot be read: {error}"))?,
+        Source::Request(bytes) => {
+            ConnectRequest::decode(bytes).map_err(|error| format!("its request cannot be read: {error}"))?
+        }
         Source::Plain { url, auto_reconnect } => {
             ConnectRequest { url, auto_reconnect, ..ConnectRequest::default() }
         }

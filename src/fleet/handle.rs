@@ -2,13 +2,16 @@
 //! edges, and how the lease stands.
 
 use crate::{
-    core::{fleet::io::Member, id::ConnectionId},
+    core::{
+        fleet::io::{FleetCounters, Member},
+        id::ConnectionId,
+    },
     limits,
     ports::{BackendError, Directory, Documents, Done, Holder, Pending, Store},
     shard::gate::Gate,
 };
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -17,14 +20,28 @@ use tokio::sync::{mpsc, oneshot};
 
 /// What the fleet's thread is asked.
 pub(super) enum Mail {
-    Store { id: ConnectionId, document: Bytes, done: Done<Result<(), BackendError>> },
-    Forget { id: ConnectionId, done: Done<Result<(), BackendError>> },
-    Claim { id: ConnectionId, reply: oneshot::Sender<Result<Holder, BackendError>> },
-    Unclaim { id: ConnectionId },
+    Store {
+        id: ConnectionId,
+        document: Bytes,
+        done: Done<Result<(), BackendError>>,
+    },
+    Forget {
+        id: ConnectionId,
+        done: Done<Result<(), BackendError>>,
+    },
+    Claim {
+        id: ConnectionId,
+        reply: oneshot::Sender<Result<Holder, BackendError>>,
+    },
+    Unclaim {
+        id: ConnectionId,
+    },
     /// Nothing is taken any more; answered at once.
     Leave,
     /// Everything is closed: the lease is given back.
-    Left { reply: oneshot::Sender<()> },
+    Left {
+        reply: oneshot::Sender<()>,
+    },
     /// To a member that has dialled it already.
     Transfer {
         id: ConnectionId,
@@ -45,12 +62,21 @@ pub enum State {
     Advisory,
 }
 
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View {
+    pub counters: FleetCounters,
+    /// Connections whose documents are ours.
+    pub owned: usize,
+}
+
 pub(super) struct Shared {
     pub mail: mpsc::Sender<Mail>,
     pub documents: Arc<dyn Documents>,
     pub me: RwLock<Arc<str>>,
     pub members: RwLock<Arc<[Member]>>,
     pub state: RwLock<State>,
+    pub view: Mutex<View>,
     pub changed: tokio::sync::Notify,
     pub gate: Arc<Gate>,
     pub leaving: AtomicBool,
@@ -62,6 +88,10 @@ pub struct Handle(pub(super) Arc<Shared>);
 impl Handle {
     pub fn state(&self) -> State {
         self.0.state.read().clone()
+    }
+
+    pub fn view(&self) -> View {
+        *self.0.view.lock()
     }
 
     /// Waits until the lease is held, or this instance goes on alone.

@@ -8,5 +8,5 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Handle, State};
-pub use run::{Fleet, FleetConfig, Take, start};
+pub use handle::{Handle, State, View};
+pub use run::{Fleet, FleetConfig, Take, Taken, start};

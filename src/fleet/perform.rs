@@ -2,7 +2,7 @@
 
 use super::{
     handle::State,
-    run::Run,
+    run::{Run, Taken, Waiting},
 };
 use crate::{
     core::{
@@ -114,10 +114,15 @@ impl Run {
 
     fn take(&mut self, id: ConnectionId, epoch: u64, document: &Bytes) {
         match (self.take)(document, epoch) {
-            Ok(restore) => {
+            Ok(Taken::Restore(restore)) => {
                 let shard = self.hub.owner(&id);
-                let asked = self.hub.order(shard, Command::Restore(Box::new(restore)));
+                let asked = self.hub.order(shard, Command::Restore(restore));
                 self.tasks.spawn_local(async move { Finished::Taken(id, asked.await) });
+            }
+            Ok(Taken::Forget) => {
+                tracing::info!(%id, "a stored connection is forgotten");
+                let asker = self.asker(Waiting::Store(Box::new(|_| {})));
+                self.input(FleetInput::Forget { asker, id });
             }
             Err(why) => {
                 tracing::error!(%id, %why, "a connection of another run cannot be taken up; its document is left as it is");

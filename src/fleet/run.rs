@@ -1,14 +1,14 @@
 //! The fleet's thread: answers of the store, mail of shards and edges, and time, one after another.
 
 use super::{
-    handle::{Handle, Mail, Shared, State, stopped},
+    handle::{Handle, Mail, Shared, State, View, stopped},
     perform::Finished,
 };
 use crate::{
     core::{
         fleet::{
             Fleet as Machine, FleetSetup, Holding, holder_of,
-            io::{Asker, Claim, FleetCounters, FleetEffect, FleetInput, FleetNow, Member},
+            io::{Asker, Claim, FleetEffect, FleetInput, FleetNow, Member},
         },
         spec::Restore,
     },
@@ -30,8 +30,16 @@ use tokio::{
     task::JoinSet,
 };
 
-/// From a stored document and the epoch under which it was taken to what a shard takes up.
-pub type Take = Box<dyn Fn(&Bytes, u64) -> Result<Restore, String> + Send>;
+/// What becomes of a connection that was taken, by its document and its new epoch. The error says
+/// why it cannot be taken up here.
+pub type Take = Box<dyn Fn(&Bytes, u64) -> Result<Taken, String> + Send>;
+
+pub enum Taken {
+    Restore(Box<Restore>),
+    /// It is forgotten.
+    Forget,
+}
+
 /// Both clocks.
 pub type Clock = Box<dyn Fn() -> FleetNow + Send>;
 
@@ -47,15 +55,10 @@ pub struct FleetConfig {
 /// The running thread.
 pub struct Fleet {
     pub handle: Handle,
-    counters: Arc<Mutex<FleetCounters>>,
     thread: JoinHandle<()>,
 }
 
 impl Fleet {
-    pub fn counters(&self) -> Arc<Mutex<FleetCounters>> {
-        self.counters.clone()
-    }
-
     /// After `Handle::left`.
     pub fn join(self) {
         let Fleet { handle, thread, .. } = self;
@@ -76,11 +79,11 @@ pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
         me: RwLock::new(machine.me().incarnation.clone()),
         members: RwLock::new(machine.members()),
         state: RwLock::new(State::Waiting),
+        view: Mutex::default(),
         changed: Notify::new(),
         gate: config.gate,
         leaving: AtomicBool::new(false),
     });
-    let counters = Arc::new(Mutex::new(FleetCounters::default()));
     let mut run = Run {
         machine,
         shared: shared.clone(),
@@ -94,15 +97,15 @@ pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
         open: false,
         left: None,
         done: false,
-        counters: counters.clone(),
     };
-    let thread = thread::Builder::new().name("fleet".into()).spawn(move || {
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(run.run(mail)),
-            Err(error) => tracing::error!(%error, "the fleet's thread cannot run"),
-        }
-    })?;
-    Ok(Fleet { handle: Handle(shared), counters, thread })
+    let thread =
+        thread::Builder::new().name("fleet".into()).spawn(move || {
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(run.run(mail)),
+                Err(error) => tracing::error!(%error, "the fleet's thread cannot run"),
+            }
+        })?;
+    Ok(Fleet { handle: Handle(shared), thread })
 }
 
 /// Who waits for an answer of the machine.
@@ -127,7 +130,6 @@ pub(super) struct Run {
     pub open: bool,
     pub left: Option<oneshot::Sender<()>>,
     pub done: bool,
-    pub counters: Arc<Mutex<FleetCounters>>,
 }
 
 /// A suspended machine's timers stand still: the boot clock is looked at least this often.
@@ -154,7 +156,8 @@ impl Run {
             if (self.clock)().boot >= self.machine.poll_timeout() {
                 self.step(|machine, now, fx| machine.tick(now, fx));
             }
-            *self.counters.lock() = self.machine.counters();
+            *self.shared.view.lock() =
+                View { counters: self.machine.counters(), owned: self.machine.owned() };
         }
         for (_, waiting) in std::mem::take(&mut self.askers) {
             waiting.refuse(stopped());
@@ -174,7 +177,7 @@ impl Run {
         self.step(|machine, now, fx| machine.handle(now, input, fx));
     }
 
-    fn asker(&mut self, waiting: Waiting) -> Asker {
+    pub(super) fn asker(&mut self, waiting: Waiting) -> Asker {
         let asker = self.next_asker;
         self.next_asker += 1;
         self.askers.insert(asker, waiting);

@@ -2,6 +2,7 @@
 //! The page and the README's table are both made from this.
 
 mod embedded;
+mod fleet;
 mod publish;
 mod shard;
 
@@ -111,7 +112,9 @@ pub const TURN_BUCKETS_MICROS: &[u64] =
 
 /// In the order of the README.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    [PROCESS, shard::SHARD, shard::CONNECTIONS, publish::PUBLISH, embedded::EMBEDDED].into_iter().flatten()
+    [PROCESS, shard::SHARD, shard::CONNECTIONS, publish::PUBLISH, fleet::FLEET, embedded::EMBEDDED]
+        .into_iter()
+        .flatten()
 }
 
 impl Metric {

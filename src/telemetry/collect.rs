@@ -4,11 +4,12 @@
 use super::{
     catalogue::{self, Kind, Metric, Read},
     process::{self, Process},
-    snapshot::{Page, ShardSnapshot},
+    snapshot::{FleetView, Page, ShardSnapshot},
 };
 use crate::{
     api::counters::Counters as EdgeCounters,
     backend::{Backend, embedded::EmbeddedStats},
+    fleet::Handle,
     limits,
     shard::{Local, mailbox::Hub},
 };
@@ -27,6 +28,7 @@ pub struct Collector {
     hub: Hub,
     edge: Arc<EdgeCounters>,
     backend: Arc<Backend>,
+    fleet: Option<Handle>,
     started: Instant,
     registry: Registry,
     page: Arc<parking_lot::Mutex<Page>>,
@@ -36,14 +38,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub fn new(hub: Hub, edge: Arc<EdgeCounters>, backend: Arc<Backend>) -> Self {
+    pub fn new(hub: Hub, edge: Arc<EdgeCounters>, backend: Arc<Backend>, fleet: Option<Handle>) -> Self {
         let page = Arc::new(parking_lot::Mutex::new(Page::new(hub.shards())));
         let registry = Registry::new();
         registry
             .register(Box::new(Shelf::new(page.clone())))
             .expect("the catalogue is in order: it is tested");
         let asked = Mutex::new((0..hub.shards()).map(|_| None).collect());
-        Collector { hub, edge, backend, started: Instant::now(), registry, page, asked }
+        Collector { hub, edge, backend, fleet, started: Instant::now(), registry, page, asked }
     }
 
     /// The page in the Prometheus text format.
@@ -59,6 +61,7 @@ impl Collector {
             }
             page.process = process;
             page.embedded = self.backend.local().stats();
+            page.fleet = FleetView::read(self.fleet.as_ref());
             page.edge = self.edge.all();
         }
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {

@@ -9,6 +9,8 @@ use crate::{
         publish,
         shard::{Gauges, ShardCore},
     },
+    fleet,
+    ports::Directory,
     shard::{Local, mailbox::Mailbox, metrics::ShardMetrics},
 };
 
@@ -65,12 +67,43 @@ impl ShardView {
     }
 }
 
+/// The lease and the other instances.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetView {
+    pub held: bool,
+    pub advisory: bool,
+    pub members: usize,
+    pub view: fleet::View,
+}
+
+impl FleetView {
+    pub fn read(handle: Option<&fleet::Handle>) -> Self {
+        match handle {
+            None => FleetView::default(),
+            Some(handle) => FleetView {
+                held: handle.state() != fleet::State::Waiting,
+                advisory: handle.state() == fleet::State::Advisory,
+                members: handle.members().len(),
+                view: handle.view(),
+            },
+        }
+    }
+}
+
+impl Default for FleetView {
+    /// Without a fleet there is nobody to lose a lease to.
+    fn default() -> Self {
+        FleetView { held: true, advisory: false, members: 0, view: fleet::View::default() }
+    }
+}
+
 /// Everything on the page.
 #[derive(Default)]
 pub struct Page {
     pub shards: Vec<ShardView>,
     pub process: Process,
     pub embedded: EmbeddedStats,
+    pub fleet: FleetView,
     /// Names and values.
     pub edge: Vec<(&'static str, u64)>,
 }

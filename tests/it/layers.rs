@@ -139,6 +139,8 @@ const LAYERS: &[Layer] = &[
             "shard::Local",
             "api::counters",
             "backend",
+            "fleet",
+            "ports",
         ],
         never: &[],
         outside: EDGE_CRATES,

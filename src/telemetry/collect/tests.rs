@@ -249,7 +249,7 @@ fn a_silent_shard_is_down_and_keeps_its_last_values() {
         let mailbox = Mailbox::new(1);
         let hub = Hub::new(vec![mailbox.clone()], 1);
         let backend = Arc::new(Backend::Embedded(embedded(folder.path(), 1)));
-        let collector = Collector::new(hub.clone(), Arc::default(), backend);
+        let collector = Collector::new(hub.clone(), Arc::default(), backend, None);
         collector.page.lock().shards[0].inner.core.dials = 7;
         let id = || ConnectionId::parse("some").unwrap();
         let waits = hub.call(0, Context::default(), Command::Get(id()));
@@ -291,7 +291,7 @@ fn a_running_shard_answers() {
         let hub = Hub::new(vec![mailbox], 1);
         let edge = Arc::new(EdgeCounters::default());
         edge.accepted.add();
-        let collector = Collector::new(hub.clone(), edge, Arc::new(Backend::Embedded(backend)));
+        let collector = Collector::new(hub.clone(), edge, Arc::new(Backend::Embedded(backend)), None);
         let first = Parsed::read(&collector.scrape().await);
         // Loopback is not allowed: the dial fails, and the lifecycle events go to the bus.
         let refused = Command::Connect(Box::new(connect("denied", "ws://127.0.0.1:9/")));

@@ -1,11 +1,6 @@
 //! The bus as others see it: two bounded queues into the thread.
 
-use super::{
-    link::Tools,
-    publish::Job,
-    readers::Fetch,
-    stats::add,
-};
+use super::{link::Tools, publish::Job, readers::Fetch, stats::add};
 use crate::{
     core::publish::batch::{Batch, PublishError},
     ports::{BackendError, Bus, Done, TopicChunk, TopicFrom},

@@ -16,7 +16,8 @@ impl Fault {
     pub fn of(settings: &Settings, error: &RedisError) -> Fault {
         let kind = error.kind();
         // After a failover the name may lead to the new master, this connection does not.
-        let demoted = matches!(kind, ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+        let demoted =
+            matches!(kind, ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
         let by_server = matches!(kind, ErrorKind::Server(_) | ErrorKind::Extension);
         let mut why = settings.hide(&error.to_string());
         if let ErrorKind::AuthenticationFailed = kind {
@@ -37,6 +38,12 @@ impl Fault {
     /// There was no connection within the deadline.
     pub fn away(tools: &Tools) -> Fault {
         let why = tools.health.first().unwrap_or_else(|| "no connection".into());
+        Fault { why, of_connection: true, no_script: false }
+    }
+
+    /// The server lost data, or somebody deleted our session.
+    pub fn forgotten() -> Fault {
+        let why = "the server lost the session of this connection".into();
         Fault { why, of_connection: true, no_script: false }
     }
 

@@ -188,7 +188,8 @@ impl Keeper {
             .set_response_timeout(Some(limit + self.slack))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let connecting = async {
-            let mut connection = self.tools.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let mut connection =
+                self.tools.client.get_multiplexed_async_connection_with_config(&config).await?;
             // A server that loads its data set accepts connections and refuses all else.
             connection.send_packed_command(&redis::cmd("PING")).await?;
             Ok(connection)

@@ -200,7 +200,10 @@ impl Drop for Redis {
 }
 
 fn cannot_start(error: &std::io::Error) -> BackendError {
-    BackendError { message: format!("cannot start the thread of the Redis backend: {error}"), transient: true }
+    BackendError {
+        message: format!("cannot start the thread of the Redis backend: {error}"),
+        transient: true,
+    }
 }
 
 fn understand(config: RedisConfig) -> Result<(Client, Settings), BackendError> {
@@ -218,7 +221,9 @@ fn understand(config: RedisConfig) -> Result<(Client, Settings), BackendError> {
     let info: ConnectionInfo =
         config.url.as_str().into_connection_info().map_err(|_| bad("cannot be read"))?;
     let address = match info.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            format!("{host}:{port}")
+        }
         ConnectionAddr::Unix(path) => path.display().to_string(),
         _ => return Err(bad("has a kind of address that is not supported")),
     };

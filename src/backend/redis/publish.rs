@@ -88,15 +88,19 @@ pub async fn run(tools: Arc<Tools>, inbox: mpsc::Receiver<Job>) {
         script: script_sha(scripts::PUBLISH),
     };
     while let Some(mut live) = publisher.connection().await {
-        let why = match publisher.begin_session(&mut live).await {
+        let fault = match publisher.begin_session(&mut live).await {
             Ok(()) => match publisher.publish_on(&live).await {
-                Some(why) => why,
+                Some(fault) => fault,
                 None => return,
             },
-            Err(why) => why,
+            Err(fault) => fault,
         };
         publisher.fail_flights();
-        publisher.link.report(live.generation, &why);
+        if !fault.of_connection {
+            // Said until a batch is taken: the next connection alone does not mend it.
+            publisher.tools.health.ill("the event streams", &fault.why);
+        }
+        publisher.link.report(live.generation, &fault.why);
         publisher.gone(live.generation).await;
     }
 }
@@ -142,7 +146,7 @@ impl Publisher {
         true
     }
 
-    async fn begin_session(&mut self, live: &mut Live) -> Result<(), String> {
+    async fn begin_session(&mut self, live: &mut Live) -> Result<(), Fault> {
         let settings = &self.tools.settings;
         let key = new_session_key();
         let old = if self.session.key.is_empty() { &key } else { &self.session.key };
@@ -156,11 +160,11 @@ impl Publisher {
         };
         let answer = match timeout(settings.command_timeout, calls).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.troubled(Fault::of(settings, &error).why)),
-            Err(_) => return Err(self.troubled(Fault::hangs(settings).why)),
+            Ok(Err(error)) => return Err(Fault::of(settings, &error)),
+            Err(_) => return Err(Fault::hangs(settings)),
         };
         let Some([last, refused]) = values::list(Some(&answer)) else {
-            return Err(self.troubled(Fault::answer("a script").why));
+            return Err(Fault::answer("a script"));
         };
         // Which events of a batch were refused is not known any more: then all go again.
         let last = values::number(Some(last)).filter(|_| values::number(Some(refused)) == Some(0));
@@ -176,13 +180,8 @@ impl Publisher {
         Ok(())
     }
 
-    fn troubled(&self, why: String) -> String {
-        self.tools.health.ill("the event streams", &why);
-        why
-    }
-
     /// Publishes until the connection is no good any more, and why. None: closed.
-    async fn publish_on(&mut self, live: &Live) -> Option<String> {
+    async fn publish_on(&mut self, live: &Live) -> Option<Fault> {
         loop {
             while self.flights.len() < REDIS_BATCHES_IN_FLIGHT
                 && let Some(job) = self.waiting.pop_front()
@@ -194,13 +193,13 @@ impl Publisher {
             tokio::select! {
                 biased;
                 answer = oldest(&mut self.flights), if under_way => {
-                    if let Err(why) = self.answered(answer) {
-                        return Some(self.troubled(why));
+                    if let Err(fault) = self.answered(answer) {
+                        return Some(fault);
                     }
                 }
                 () = self.link.changed() => {
                     if self.link.current().is_none_or(|now| now.generation != live.generation) {
-                        return Some("the connection was lost".into());
+                        return Some(Fault::away(&self.tools));
                     }
                 }
                 job = self.inbox.recv(), if room => self.waiting.push_back(job?),
@@ -260,13 +259,13 @@ impl Publisher {
     }
 
     /// What the server said of the oldest batch. An error ends the session.
-    fn answered(&mut self, answer: Answer) -> Result<(), String> {
-        let answer = answer.map_err(|error| Fault::of(&self.tools.settings, &error).why)?;
+    fn answered(&mut self, answer: Answer) -> Result<(), Fault> {
+        let answer = answer.map_err(|error| Fault::of(&self.tools.settings, &error))?;
         let parts = values::list(Some(&answer)).unwrap_or_default();
         match values::text(parts.first()) {
             Some("ok") => {}
-            Some("behind") => return Err("the server lost the session of this connection".into()),
-            _ => return Err(Fault::answer("a script").why),
+            Some("behind") => return Err(Fault::forgotten()),
+            _ => return Err(Fault::answer("a script")),
         }
         let Some(flight) = self.flights.pop_front() else { return Ok(()) };
         self.tools.health.well("the event streams");

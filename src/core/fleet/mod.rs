@@ -1,57 +1,236 @@
 //! Who owns what in a fleet: leases, claims, the observation of others, adoption. Pure: values and
 //! boot-clock times go in, reads and writes of shared documents come out.
 
+mod adopt;
+mod bucket;
 mod document;
 mod holder;
+mod index;
 pub mod io;
+mod judge;
+mod lease;
+mod observe;
+mod records;
 mod setup;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use document::record_key;
 pub use holder::{Holding, holder_of};
 pub use setup::{FleetSetup, Timings};
 
-use io::{Asker, Boot, DocAnswer, DocTicket, FleetCounters, FleetEffect, FleetInput, FleetNow, Member};
-use std::sync::Arc;
+use crate::{
+    core::{admission::TokenBucket, id::ConnectionId, time::Time},
+    limits,
+};
+use bucket::Bucket;
+use bytes::Bytes;
+use index::Index;
+use io::{
+    Asker, Boot, DocAnswer, DocTicket, Expect, FleetCounters, FleetEffect, FleetInput, FleetNow, Member,
+    Trouble, Version, Versioned,
+};
+use lease::Own;
+use observe::{Asked, Scan, Watch};
+use records::{Entry, What};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-/// The interface; what moves it follows.
+type Effects = Vec<FleetEffect>;
+
+/// Everything that is not urgent is looked at this often.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// Greater numbers are not exact in other people's JSON; such an epoch is nobody's honest one.
+const EPOCH_MAX: u64 = (1 << 53) - 1;
+
+/// What the next write of a document must expect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    /// To be read first.
+    Read,
+    Absent,
+    At(Version),
+}
+
+impl Known {
+    fn of(found: Option<&Versioned>) -> Known {
+        found.map_or(Known::Absent, |found| Known::At(found.version.clone()))
+    }
+
+    fn expect(&self) -> Option<Expect> {
+        match self {
+            Known::Read => None,
+            Known::Absent => Some(Expect::Absent),
+            Known::At(version) => Some(Expect::Version(version.clone())),
+        }
+    }
+}
+
+/// What a ticket was for.
+enum Pending {
+    Lease(u64),
+    LeaseRead,
+    Scan(Box<Asked>),
+    Join,
+    Tombstone(Arc<str>),
+    Bucket(usize, u64),
+    BucketRead(usize),
+    Record(ConnectionId),
+    RecordRead(Vec<ConnectionId>),
+    Estate(Arc<str>),
+    EstateDelete(Arc<str>),
+    Retire(Arc<str>),
+    View(Arc<str>, u64),
+    IndexRead,
+    Index(Bytes),
+}
+
+/// What is broken on purpose, to see that the simulation finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code))]
+enum Canary {
+    #[default]
+    Healthy,
+    /// The lease counts from the end of its renewal, to its very end.
+    ValidFromEnd,
+    /// The owner overwrites its tombstone.
+    IgnoresTombstone,
+    /// A take that met a conflict counts as done.
+    TakesAnyway,
+    KeepsEpoch,
+    /// What is owned is not listed in the owner's bucket.
+    ForgetsBucket,
+}
+
+/// One instance's part in the fleet.
 pub struct Fleet {
+    setup: FleetSetup,
     me: Member,
+    now: FleetNow,
+    entropy: u64,
+    own: Own,
+    scan: Scan,
+    watches: BTreeMap<Arc<str>, Watch>,
     members: Arc<[Member]>,
+    buckets: Vec<Bucket>,
+    /// Connections that are ours, or that something is being done about.
+    entries: BTreeMap<ConnectionId, Entry>,
+    /// When which of them is to be looked at.
+    ready: BTreeSet<(Boot, ConnectionId)>,
+    /// Callers in the order of their deadlines.
+    asks: VecDeque<(Boot, Asker, ConnectionId)>,
+    pending: BTreeMap<DocTicket, Pending>,
+    next_ticket: u64,
+    records_in_flight: usize,
+    /// Records and buckets wait until then for a store that does not answer.
+    hold: Boot,
+    failures: u32,
+    index: Index,
+    takes: TokenBucket,
+    /// The highest epoch seen anywhere: no new one is below.
+    epoch_floor: u64,
+    troubles: BTreeSet<String>,
+    lost_at: Option<Boot>,
     counters: FleetCounters,
+    canary: Canary,
 }
 
 impl Fleet {
     /// Asks for nothing before the first `tick`.
     pub fn new(setup: FleetSetup) -> Self {
-        let incarnation = format!("{}-{}", setup.instance, setup.incarnation_word);
+        let incarnation = incarnation_name(&setup.instance, &setup.incarnation_word);
         let me = Member {
-            incarnation: incarnation.into(),
+            incarnation,
             instance: setup.instance.clone(),
             address: setup.address.clone(),
         };
-        Fleet { me, members: Arc::from([]), counters: FleetCounters::default() }
-    }
-
-    pub fn handle(&mut self, now: FleetNow, input: FleetInput, fx: &mut Vec<FleetEffect>) {
-        let _ = now;
-        match input {
-            FleetInput::Store { asker, .. } | FleetInput::Forget { asker, .. } => self.refuse(asker, fx),
-            _ => {}
+        Fleet {
+            me,
+            now: FleetNow::default(),
+            entropy: setup.seed,
+            own: Own::new(),
+            scan: Scan::new(),
+            watches: BTreeMap::new(),
+            members: Arc::from([]),
+            buckets: Bucket::fresh(),
+            entries: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            asks: VecDeque::new(),
+            pending: BTreeMap::new(),
+            next_ticket: 0,
+            records_in_flight: 0,
+            hold: Boot::ZERO,
+            failures: 0,
+            index: Index::default(),
+            takes: TokenBucket::new(f64::from(setup.takes_per_second), setup.takes_per_second, Time::ZERO),
+            epoch_floor: 0,
+            troubles: BTreeSet::new(),
+            lost_at: None,
+            counters: FleetCounters::default(),
+            canary: Canary::Healthy,
+            setup,
         }
     }
 
-    /// Every `Get`, `Put` and `Delete` is answered once; answers to forgotten tickets are ignored.
-    pub fn answered(&mut self, now: FleetNow, ticket: DocTicket, answer: DocAnswer, fx: &mut Vec<FleetEffect>) {
-        let _ = (now, ticket, answer, fx);
+    pub fn handle(&mut self, now: FleetNow, input: FleetInput, fx: &mut Effects) {
+        self.enter(now, fx);
+        match input {
+            FleetInput::Claim { asker, id } => self.claim(asker, id, fx),
+            FleetInput::Unclaim { id } => self.unclaim(id, fx),
+            FleetInput::Store { asker, id, epoch, document } => self.store(asker, id, epoch, document, fx),
+            FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
+            // Its document is ours until this run ends, and nothing writes it.
+            FleetInput::Untakeable { .. } => {}
+            FleetInput::Leave => self.leave(),
+            FleetInput::Left => self.finish_leaving(),
+            FleetInput::Transfer { asker, id, to, epoch, document } => {
+                self.submit(id, What::Transfer { to, epoch, document }, Some(asker), fx);
+            }
+        }
+        self.drive(fx);
     }
 
-    pub fn tick(&mut self, now: FleetNow, fx: &mut Vec<FleetEffect>) {
-        let _ = (now, fx);
+    /// Every `Get`, `Put` and `Delete` is answered once; answers to forgotten tickets are ignored.
+    pub fn answered(&mut self, now: FleetNow, ticket: DocTicket, answer: DocAnswer, fx: &mut Effects) {
+        self.enter(now, fx);
+        if let Some(pending) = self.pending.remove(&ticket) {
+            match &answer {
+                DocAnswer::Unknown(_) => self.counters.unknowns += 1,
+                DocAnswer::Conflict => self.counters.conflicts += 1,
+                _ => {}
+            }
+            self.dispatch(pending, answer, fx);
+        }
+        self.drive(fx);
+    }
+
+    pub fn tick(&mut self, now: FleetNow, fx: &mut Effects) {
+        self.enter(now, fx);
+        self.drive(fx);
     }
 
     /// When `tick` is wanted next.
     pub fn poll_timeout(&self) -> Boot {
-        Boot::FAR
+        if self.own.is_gone() {
+            return Boot::FAR;
+        }
+        let now = self.now.boot;
+        let mut next = (now + HEARTBEAT).min(self.own.due()).min(self.scan.due());
+        if let Some((at, _)) = self.ready.first()
+            && self.can_write()
+            && self.records_in_flight < limits::FLEET_RECORDS_IN_FLIGHT
+        {
+            next = next.min((*at).max(self.hold));
+        }
+        if let Some((at, ..)) = self.asks.front() {
+            next = next.min(*at);
+        }
+        next
     }
 
     /// This run's name; another one after each `Fence`.
@@ -65,15 +244,16 @@ impl Fleet {
     }
 
     pub fn valid_until(&self) -> Boot {
-        Boot::ZERO
+        self.own.until()
     }
 
     pub fn is_advisory(&self) -> bool {
-        false
+        self.own.advisory
     }
 
+    /// Connections whose records are this instance's, as far as it knows.
     pub fn owned(&self) -> usize {
-        0
+        self.entries.values().filter(|entry| entry.is_held()).count()
     }
 
     pub fn counters(&self) -> FleetCounters {
@@ -81,9 +261,183 @@ impl Fleet {
     }
 
     /// Panics when the books do not agree; for tests.
-    pub fn check(&self) {}
-
-    fn refuse(&mut self, asker: Asker, fx: &mut Vec<FleetEffect>) {
-        fx.push(FleetEffect::Stored { asker, result: Err("the fleet machine is not built yet".into()) });
+    pub fn check(&self) {
+        let in_flight = self.pending.values().filter(|pending| matches!(pending, Pending::Record(_))).count();
+        let reads = self.pending.values().filter(|pending| matches!(pending, Pending::RecordRead(_))).count();
+        assert_eq!(self.records_in_flight, in_flight + reads, "records in flight");
+        for (id, entry) in &self.entries {
+            assert!(entry.is_held() || entry.work.is_some(), "{id} is neither ours nor worked at");
+            if entry.work.as_ref().is_some_and(|work| !work.busy) {
+                assert!(self.ready.iter().any(|(_, ready)| ready == id), "{id} waits for nothing");
+            }
+        }
+        assert!(self.ready.iter().all(|(_, id)| self.entries.contains_key(id)), "a stranger is ready");
+        for (number, bucket) in self.buckets.iter().enumerate() {
+            bucket.check(number);
+            assert!(bucket.ids.iter().all(|id| self.entries.contains_key(id)), "bucket {number} lists a stranger");
+        }
     }
+
+    fn enter(&mut self, now: FleetNow, fx: &mut Effects) {
+        // A clock that stepped back stands still for us.
+        self.now = FleetNow { boot: now.boot.max(self.now.boot), wall: now.wall };
+        self.expire(fx);
+    }
+
+    fn drive(&mut self, fx: &mut Effects) {
+        if self.own.is_gone() {
+            return;
+        }
+        self.give_up_waiting(fx);
+        self.drive_lease(fx);
+        self.drive_scan(fx);
+        self.drive_estates(fx);
+        self.drive_index(fx);
+        self.drive_records(fx);
+        self.drive_buckets(fx);
+        self.go_on_alone(fx);
+    }
+
+    fn dispatch(&mut self, pending: Pending, answer: DocAnswer, fx: &mut Effects) {
+        match pending {
+            Pending::Lease(attempt) => self.lease_written(attempt, answer, fx),
+            Pending::LeaseRead => self.lease_read(answer, fx),
+            Pending::Scan(asked) => self.scanned(*asked, answer, fx),
+            Pending::Join => self.join_written(answer, fx),
+            Pending::Tombstone(incarnation) => self.tombstoned(&incarnation, answer),
+            Pending::Bucket(number, generation) => self.bucket_written(number, generation, answer),
+            Pending::BucketRead(number) => self.bucket_read(number, answer),
+            Pending::Record(id) => self.record_written(id, answer, fx),
+            Pending::RecordRead(ids) => self.records_read(ids, answer, fx),
+            Pending::Estate(incarnation) => self.estate_read(&incarnation, answer, fx),
+            Pending::EstateDelete(incarnation) => self.estate_deleted(&incarnation, answer),
+            Pending::Retire(incarnation) => self.retired(&incarnation, answer),
+            Pending::View(incarnation, generation) => self.view_read(&incarnation, generation, answer, fx),
+            Pending::IndexRead => self.index_read(answer, fx),
+            Pending::Index(value) => self.index_written(value, answer),
+        }
+    }
+
+    fn ticket(&mut self, pending: Pending) -> DocTicket {
+        self.next_ticket += 1;
+        let ticket = DocTicket(self.next_ticket);
+        self.pending.insert(ticket, pending);
+        ticket
+    }
+
+    fn get(&mut self, keys: Vec<String>, pending: Pending, fx: &mut Effects) -> DocTicket {
+        let ticket = self.ticket(pending);
+        fx.push(FleetEffect::Get { ticket, keys });
+        ticket
+    }
+
+    fn put(
+        &mut self,
+        key: String,
+        value: Bytes,
+        expect: Expect,
+        pending: Pending,
+        fx: &mut Effects,
+    ) -> DocTicket {
+        // Only leases end by themselves.
+        let lease = matches!(pending, Pending::Lease(_) | Pending::Tombstone(_));
+        let ttl = lease.then(|| self.setup.timings.ttl());
+        let ticket = self.ticket(pending);
+        self.counters.writes += 1;
+        fx.push(FleetEffect::Put { ticket, key, value, expect, ttl });
+        ticket
+    }
+
+    fn delete(&mut self, key: String, expect: Version, pending: Pending, fx: &mut Effects) {
+        let ticket = self.ticket(pending);
+        self.counters.writes += 1;
+        fx.push(FleetEffect::Delete { ticket, key, expect });
+    }
+
+    /// Records and buckets: a store that does not answer is asked less and less often.
+    fn store_failed(&mut self) {
+        self.failures = (self.failures + 1).min(5);
+        let wait = Duration::from_millis(60) * (1 << self.failures);
+        self.hold = self.hold.max(self.now.boot + wait);
+    }
+
+    fn store_answered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// An epoch above everything known.
+    fn next_epoch(&mut self, stored: u64) -> u64 {
+        let above = stored.max(self.epoch_floor).saturating_add(1);
+        let epoch = above.max(self.now.wall.unix_millis());
+        self.saw_epoch(epoch);
+        epoch
+    }
+
+    fn saw_epoch(&mut self, epoch: u64) {
+        if epoch <= EPOCH_MAX {
+            self.epoch_floor = self.epoch_floor.max(epoch);
+        }
+    }
+
+    fn trouble(&mut self, key: &str, trouble: Trouble, fx: &mut Effects) {
+        if self.troubles.contains(key) {
+            return;
+        }
+        self.counters.bad_documents += 1;
+        if self.troubles.len() < limits::FLEET_TROUBLES_MAX {
+            self.troubles.insert(key.to_owned());
+            fx.push(FleetEffect::Trouble(trouble));
+        }
+    }
+
+    fn bad(&mut self, key: &str, why: String, rewritten: bool, fx: &mut Effects) {
+        self.trouble(key, Trouble::Bad { key: key.to_owned(), why, rewritten }, fx);
+    }
+
+    fn newer(&mut self, key: &str, fx: &mut Effects) {
+        self.trouble(key, Trouble::Newer { key: key.to_owned() }, fx);
+    }
+
+    /// The store is older than what we know: everything is read again, and written again.
+    fn store_lost(&mut self, fx: &mut Effects) {
+        // One loss is noticed in many places.
+        if self.lost_at.is_some_and(|at| self.now.boot.since(at) < Duration::from_secs(1)) {
+            return;
+        }
+        self.lost_at = Some(self.now.boot);
+        self.counters.store_losses += 1;
+        for entry in self.entries.values_mut() {
+            entry.known = Known::Read;
+        }
+        for bucket in &mut self.buckets {
+            bucket.doubt(self.now.boot);
+        }
+        self.index.doubt();
+        fx.push(FleetEffect::StoreLost);
+    }
+
+    fn random(&mut self) -> u64 {
+        next_random(&mut self.entropy)
+    }
+
+    fn jitter(&mut self, from: Duration, to: Duration) -> Duration {
+        let span = to.saturating_sub(from).as_nanos() + 1;
+        from + Duration::from_nanos(((u128::from(self.random()) * span) >> 64) as u64)
+    }
+}
+
+fn incarnation_name(instance: &str, word: &str) -> Arc<str> {
+    let clean = |text: &str, most: usize| -> String {
+        text.chars().filter(|c| c.is_ascii_graphic() && *c != '|').take(most).collect()
+    };
+    format!("{}-{}", clean(instance, 255), clean(word, 64)).into()
+}
+
+/// SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

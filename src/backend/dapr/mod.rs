@@ -1,1 +1,3 @@
-//! Documents and events through a Dapr sidecar.
+//! The Dapr backend: documents and events through a sidecar.
+
+mod order;

@@ -64,8 +64,6 @@ pub struct Request {
     pub topic: Arc<str>,
     /// None: a canary, whose words are the sender's.
     pub entries: Vec<Entry>,
-    /// Some of it was sent before, or may have been.
-    pub again: bool,
 }
 
 /// How the sidecar answered for a request.
@@ -216,11 +214,10 @@ impl Scheduler {
         };
         let entries = group.items.iter().map(entry).collect::<Option<Vec<Entry>>>()?;
         self.numbers += 1;
-        let again = group.failures > 0 || group.dead;
-        self.tally.retries += u64::from(again);
+        self.tally.retries += u64::from(group.failures > 0);
         let topic = group.topic.clone();
         self.under_way.insert(self.numbers, group);
-        Some(Request { number: self.numbers, topic, entries, again })
+        Some(Request { number: self.numbers, topic, entries })
     }
 
     /// The answer for a request; a second one is ignored.
@@ -266,12 +263,6 @@ impl Scheduler {
     /// Batches whose answer is known, each once.
     pub fn finished(&mut self) -> Option<(Ticket, Result<(), PublishError>)> {
         self.finished.pop_front()
-    }
-
-    /// Everything is given back, whatever is under way.
-    pub fn abandon(&mut self) {
-        self.under_way.clear();
-        self.give_back();
     }
 
     fn most(&self) -> usize {

@@ -23,17 +23,7 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn new(topic: Arc<str>, items: Vec<Item>, ordered: bool, seen: u64) -> Self {
-        Group {
-            topic,
-            items,
-            then: None,
-            due: Time::ZERO,
-            failures: 0,
-            seen,
-            tries: 0,
-            dead: false,
-            ordered,
-        }
+        Group { topic, items, then: None, due: Time::ZERO, failures: 0, seen, tries: 0, dead: false, ordered }
     }
 
     /// Two groups, the second of which is independent; where one lane fills both, it waits behind

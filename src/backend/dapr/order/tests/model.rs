@@ -86,10 +86,13 @@ impl World {
                 Outcome::Taken => true,
                 Outcome::Partly(missing) => !missing.contains(&at),
                 _ if self.broker_down || poison => false,
-                _ if ordered_bulk => count < stop && !request.entries[..=at].iter().any(|entry| {
-                    let event = &entry.batch.events[entry.index as usize];
-                    self.poison.contains(&(event.connection.to_string(), event.first_seq))
-                }),
+                _ if ordered_bulk => {
+                    count < stop
+                        && !request.entries[..=at].iter().any(|entry| {
+                            let event = &entry.batch.events[entry.index as usize];
+                            self.poison.contains(&(event.connection.to_string(), event.first_seq))
+                        })
+                }
                 _ => rng.below(2) == 0,
             };
             if arrives {

@@ -28,6 +28,8 @@ pub struct Event {
     pub last_seq: u64,
     /// Messages inside: 1, more in `frames`, 0 for what is not a message.
     pub messages: u32,
+    /// Its lane asked for no order: it may go beside, before or after its neighbours.
+    pub relaxed: bool,
     /// Where its JSON stands in `Batch::bytes`.
     pub range: Range<usize>,
 }

@@ -58,6 +58,7 @@ pub(super) struct Place {
     pub first: u64,
     pub last: u64,
     pub messages: u32,
+    pub relaxed: bool,
 }
 
 impl OpenBatch {
@@ -114,7 +115,7 @@ impl OpenBatch {
         }
         let start = self.bytes.len();
         append_message(&mut self.bytes, self.prefix.of(lane), stamp, time, kind, payload);
-        self.event(start, &lane.topic, &lane.id, Place::message(stamp.epoch, stamp.seq));
+        self.event(start, &lane.topic, &lane.id, Place::message(lane, stamp.epoch, stamp.seq));
     }
 
     /// A message that was rendered before.
@@ -133,7 +134,7 @@ impl OpenBatch {
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(rendered);
-        self.event(start, &lane.topic, &lane.id, Place::message(epoch, seq));
+        self.event(start, &lane.topic, &lane.id, Place::message(lane, epoch, seq));
     }
 
     /// What is not a message: gap record, end marker, lifecycle event.
@@ -156,6 +157,7 @@ impl OpenBatch {
         let prefix = self.prefix.of(lane);
         let Some(frame) = &mut lane.frame else { return };
         let Some(time) = frame.time.take() else { return };
+        let (epoch, first) = (frame.epoch, frame.first);
         let start = self.bytes.len();
         append_frames(
             &mut self.bytes,
@@ -171,7 +173,7 @@ impl OpenBatch {
             frame.elements = Vec::new();
         }
         let messages = std::mem::take(&mut frame.count);
-        let place = Place { messages, last: frame.last, ..Place::message(frame.epoch, frame.first) };
+        let place = Place { messages, last: frame.last, ..Place::message(lane, epoch, first) };
         self.event(start, &lane.topic, &lane.id, place);
     }
 
@@ -255,17 +257,19 @@ impl OpenBatch {
             first_seq: place.first,
             last_seq: place.last,
             messages: place.messages,
+            relaxed: place.relaxed,
             range: start..self.bytes.len(),
         });
     }
 }
 
 impl Place {
-    pub(super) const fn message(epoch: u64, seq: u64) -> Self {
-        Place { kind: EventKind::Message, epoch, first: seq, last: seq, messages: 1 }
+    pub(super) const fn message(lane: &Lane, epoch: u64, seq: u64) -> Self {
+        let relaxed = !lane.ordered;
+        Place { kind: EventKind::Message, epoch, first: seq, last: seq, messages: 1, relaxed }
     }
 
     pub(super) const fn record(kind: EventKind, (epoch, seq): (u64, u64)) -> Self {
-        Place { kind, epoch, first: seq, last: seq, messages: 0 }
+        Place { kind, epoch, first: seq, last: seq, messages: 0, relaxed: false }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Names the form; another form gets another name.
 const MAGIC: &[u8; 4] = b"WSB1";
+/// Beside the kind, so that records without it are read as before: ordered.
+const RELAXED: u8 = 0x80;
 /// The least that an event takes: decoding reserves no more than the record can hold.
 const EVENT_BYTES_MIN: usize = 2 + 1 + 1 + 3 * 8 + 2 * 4;
 
@@ -25,7 +27,7 @@ impl Batch {
             out.extend_from_slice(event.topic.as_bytes());
             out.push(connection.len() as u8);
             out.extend_from_slice(connection.as_bytes());
-            out.push(code(event.kind));
+            out.push(code(event.kind) | if event.relaxed { RELAXED } else { 0 });
             for number in [event.epoch, event.first_seq, event.last_seq] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
@@ -67,7 +69,8 @@ fn decode_event(rest: &mut &[u8], before: Option<&Event>, start: usize) -> Optio
     let topic = take_text(rest, length)?;
     let length = usize::from(take::<1>(rest)?[0]);
     let connection = take_text(rest, length)?;
-    let kind = kind(take::<1>(rest)?[0])?;
+    let [coded] = *take::<1>(rest)?;
+    let (kind, relaxed) = (kind(coded & !RELAXED)?, coded & RELAXED != 0);
     let epoch = u64::from_le_bytes(*take(rest)?);
     let first_seq = u64::from_le_bytes(*take(rest)?);
     let last_seq = u64::from_le_bytes(*take(rest)?);
@@ -82,7 +85,7 @@ fn decode_event(rest: &mut &[u8], before: Option<&Event>, start: usize) -> Optio
         _ => ConnectionId::parse(connection).ok()?,
     };
     let range = start..start.checked_add(length)?;
-    Some(Event { topic, connection, kind, epoch, first_seq, last_seq, messages, range })
+    Some(Event { topic, connection, kind, epoch, first_seq, last_seq, messages, relaxed, range })
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {

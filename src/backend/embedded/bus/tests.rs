@@ -92,6 +92,7 @@ fn batch(events: &[(&str, &str)]) -> Arc<Batch> {
             first_seq: 1,
             last_seq: 1,
             messages: 1,
+            relaxed: false,
             range: start..batch.bytes.len(),
         });
     }

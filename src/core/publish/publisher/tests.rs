@@ -275,6 +275,7 @@ fn a_relaxed_lane_does_not_wait_for_a_failed_batch() {
     let mut rig = Rig::new(Bounds { in_flight: 2, batch_count: 1, ..bounds() }, spec);
     rig.send(at(1), b"m");
     let first = rig.batch(at(1));
+    assert!(first.events[0].relaxed);
     rig.publisher.published(at(1), first.id, REFUSE);
     rig.send(at(1), b"m");
     assert_eq!(summary(&rig.batch(at(1))), "2");

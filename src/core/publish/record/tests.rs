@@ -9,6 +9,7 @@ fn event(topic: &str, connection: &str, kind: EventKind, range: std::ops::Range<
         first_seq: 3,
         last_seq: 9,
         messages: 7,
+        relaxed: false,
         range,
     }
 }
@@ -62,4 +63,16 @@ fn garbage_is_refused_and_never_panics() {
     let mut many = b"WSB1\0\0\0\0\0\0\0\0".to_vec();
     many.extend_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(Batch::decode(&many), None);
+}
+
+#[test]
+fn relaxed_events_stay_relaxed_and_other_records_keep_their_form() {
+    let ordered = batch().encode();
+    let mut relaxed = batch();
+    relaxed.events[1].relaxed = true;
+    let record = relaxed.encode();
+    assert_eq!(Batch::decode(&record), Some(relaxed));
+    let differing: Vec<(u8, u8)> =
+        ordered.iter().zip(&record).filter(|(a, b)| a != b).map(|(a, b)| (*a, *b)).collect();
+    assert_eq!(differing, [(1, 0x81)]);
 }

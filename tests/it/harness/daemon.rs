@@ -25,7 +25,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     let size = PORTS.end - PORTS.start;
     // Spreads neighbouring process numbers over the whole range.
     let begin = std::process::id().wrapping_mul(2_654_435_761) % size;
-    let mut next = || {
+    let next = || {
         (0..size).find_map(|_| {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
             let port = u16::try_from(PORTS.start + (begin + step) % size).ok()?;

@@ -9,11 +9,12 @@ use crate::{
 const LINES_MAX: usize = 600;
 /// rustfmt keeps code to 110; long texts in tables and comments get a little more.
 const WIDTH_MAX: usize = 200;
-const FOLDERS: &[&str] = &["src", "tests", "proto", "benches", "loadtest", "clients", "dashboards", ".ci"];
+const FOLDERS: &[&str] =
+    &["src", "tests", "proto", "benches", "loadtest", "clients", "dashboards", "deploy", ".ci"];
 const TEXTS: &[&str] =
-    &[".rs", ".proto", ".py", ".mjs", ".js", ".ts", ".cs", ".toml", ".md", ".sh", ".yml", ".yaml"];
+    &[".rs", ".proto", ".py", ".mjs", ".js", ".ts", ".cs", ".go", ".toml", ".md", ".sh", ".yml", ".yaml"];
 /// Where waiting is done for all tests.
-const WAITING: &str = "tests/it/harness/wait.rs";
+const WAITING: &[&str] = &["tests/it/harness/wait.rs", "tests/python/parts.py"];
 /// This file names what it forbids.
 const SELF: &str = "tests/it/tidy.rs";
 
@@ -36,7 +37,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "a sleep in a test: wait for the thing itself (harness::wait_for)",
-        applies: |file, test| test && file.path != WAITING,
+        applies: |file, test| test && !WAITING.contains(&&*file.path),
         breaks: |line| {
             ["thread::sleep", "time::sleep(", "time.sleep(", "asyncio.sleep("]
                 .iter()
@@ -110,7 +111,9 @@ fn complaints(file: &Source, test: bool) -> Vec<String> {
 
 fn all() -> Vec<Source> {
     let mut files: Vec<_> = FOLDERS.iter().flat_map(|folder| repo::sources(folder, TEXTS)).collect();
-    for name in ["README.md", "Cargo.toml", "clippy.toml", "build.rs", "tests/run", ".ci/run"] {
+    for name in
+        ["README.md", "Cargo.toml", "clippy.toml", "build.rs", "tests/run", ".ci/run", "deploy/Dockerfile"]
+    {
         let text = std::fs::read_to_string(repo::root().join(name)).unwrap_or_default();
         files.push(Source { path: name.to_owned(), text });
     }

@@ -1,7 +1,7 @@
 //! A server of another make on loopback: started, killed, paused and started again on the same
 //! ports and data.
 
-use super::{repo, service::keep, wait::within};
+use super::{repo, service::keep, wait::within, wait_for};
 use parking_lot::Mutex;
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -25,7 +25,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     let size = PORTS.end - PORTS.start;
     // Spreads neighbouring process numbers over the whole range.
     let begin = std::process::id().wrapping_mul(2_654_435_761) % size;
-    let mut next = || {
+    let next = || {
         (0..size).find_map(|_| {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
             let port = u16::try_from(PORTS.start + (begin + step) % size).ok()?;
@@ -147,4 +147,18 @@ pub async fn send_signal(name: &str, child: &Child) {
     let pid = child.id().expect("the process lives").to_string();
     let status = Command::new("sh").args(["-c", "kill -$0 $1", name, &pid]).status().await;
     assert!(status.expect("sh runs").success(), "signal {name}");
+    if name == "STOP" {
+        // The signal is sent, not yet obeyed: a thread may still answer on another CPU.
+        wait_for("the process to stand still", async || stands_still(&pid).then_some(())).await;
+    }
+}
+
+/// Every thread of it; as far as there is a /proc to tell.
+fn stands_still(pid: &str) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which stands in parentheses and may hold any sign.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }

@@ -90,10 +90,6 @@ impl FleetPlan {
 }
 
 impl Fleet {
-    pub async fn start(count: usize, backing: Backing) -> Option<Self> {
-        FleetPlan::new(count, backing).start().await
-    }
-
     async fn supported(&self) -> bool {
         let (_, _, errors) = self.instance(0, None).check().run_to_end().await;
         let refused = errors.contains("is not supported by this version");

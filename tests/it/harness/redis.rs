@@ -18,8 +18,10 @@ pub struct Redis {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub id: String,
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub fields: Fields,
 }
+
+type Fields = Vec<(String, Vec<u8>)>;
 
 impl Redis {
     /// None, and said, when there is no redis-server here.
@@ -109,7 +111,7 @@ impl Redis {
 
     /// A whole stream; empty when there is none.
     pub async fn stream(&self, name: &str) -> Vec<Entry> {
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = self.run(&["XRANGE", name, "-", "+"]).await;
+        let entries: Vec<(String, Fields)> = self.run(&["XRANGE", name, "-", "+"]).await;
         entries.into_iter().map(|(id, fields)| Entry { id, fields }).collect()
     }
 

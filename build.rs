@@ -11,6 +11,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(["websocketmanager.proto"], ["proto"])?;
     let descriptor = prost::Message::encode_to_vec(&files);
     fs::write(out.join("descriptor.bin"), &descriptor)?;
+    // What the instances of a fleet say to one another is no part of the public descriptor.
+    let all = protox::compile(["websocketmanager.proto", "peers.proto"], ["proto"])?;
+    fs::write(out.join("peers.bin"), prost::Message::encode_to_vec(&all))?;
 
     tonic_prost_build::configure()
         .build_client(true)
@@ -21,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", "crate::wkt::Timestamp")
         .extern_path(".google.protobuf", "::pbjson_types")
-        .compile_fds(files)?;
+        .compile_fds(all)?;
     pbjson_build::Builder::new()
         .register_descriptors(&descriptor)?
         .btree_map([".virtufin"])

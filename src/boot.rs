@@ -277,6 +277,7 @@ impl Part {
             instance: config.instance_id.clone(),
             bus: Some(self.instance.backend.bus()),
             readiness: self.instance.readiness.clone(),
+            fleet: None,
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {

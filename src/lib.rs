@@ -148,4 +148,11 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/virtufin.serde.rs"));
     /// The encoded `FileDescriptorSet`.
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+
+    pub mod fleet {
+        //! What the instances of one fleet say to one another.
+        tonic::include_proto!("virtufin.fleet");
+        /// The encoded `FileDescriptorSet`, for the test that keeps it compatible.
+        pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/peers.bin"));
+    }
 }

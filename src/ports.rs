@@ -196,6 +196,22 @@ pub trait Directory: Send + Sync {
     fn unclaim(&self, id: &ConnectionId);
 }
 
+/// Takes connections over from a member that leaves in order, one by one. `from` is its incarnation.
+pub trait Adoption: Send + Sync {
+    /// Dials it, so that it is ready when the owner lets go. The error says why it cannot.
+    fn offer(
+        &self,
+        from: Arc<str>,
+        id: ConnectionId,
+        document: Bytes,
+        epoch: u64,
+    ) -> Pending<Result<(), String>>;
+    /// The owner has let go and the document names this instance: take it up with this epoch.
+    fn commit(&self, from: Arc<str>, id: ConnectionId, epoch: u64) -> Pending<Result<(), BackendError>>;
+    /// The owner keeps it, or is gone: forget what was dialled.
+    fn abort(&self, from: Arc<str>, id: ConnectionId) -> Pending<()>;
+}
+
 pub type Resolved<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, BackendError>> + 'a>>;
 
 /// Names to addresses. What it answers is checked and dialled as it stands: nothing looks up twice.

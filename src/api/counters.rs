@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)+) => {
+    ($set:ident { $($(#[$doc:meta])* $name:ident,)+ }) => {
         /// One set for a shard or for all: relaxed adds, none of them on a message's way.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Counter,)+ }
+        pub struct $set { $($(#[$doc])* pub $name: Counter,)+ }
 
-        impl Counters {
+        impl $set {
             /// Names and values, in a fixed order.
             pub fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)+]
@@ -18,23 +18,50 @@ macro_rules! counters {
 }
 
 counters! {
-    accepted,
-    /// accept failed: no descriptor left, mostly.
-    accept_errors,
-    /// TLS or the request's head did not come in time.
-    handshakes_timed_out,
-    handshakes_evicted,
-    tls_failures,
-    certificates_reloaded,
-    certificates_refused,
-    /// HTTP/1 on the gRPC port.
-    wrong_protocol,
-    /// Connections that ended with an error of HTTP itself.
-    protocol_errors,
-    /// Still open when the drain's time was over.
-    cut_at_shutdown,
-    handler_panics,
-    foreign_origins,
+    Counters {
+        accepted,
+        /// accept failed: no descriptor left, mostly.
+        accept_errors,
+        /// TLS or the request's head did not come in time.
+        handshakes_timed_out,
+        handshakes_evicted,
+        tls_failures,
+        certificates_reloaded,
+        certificates_refused,
+        /// HTTP/1 on the gRPC port.
+        wrong_protocol,
+        /// Connections that ended with an error of HTTP itself.
+        protocol_errors,
+        /// Still open when the drain's time was over.
+        cut_at_shutdown,
+        handler_panics,
+        foreign_origins,
+    }
+}
+
+counters! {
+    PeerCounters {
+        /// Forwarded calls by their outcome: the owner's answer.
+        forwarded_answered,
+        /// The owner's own refusal.
+        forwarded_refused,
+        /// The owner was not reached, and provably got nothing.
+        forwarded_not_sent,
+        /// The stream to the owner broke while it may have had the call.
+        forwarded_maybe_sent,
+        forwarded_timed_out,
+        forwarded_cancelled,
+        /// Too much was under way to the owner.
+        forwarded_full,
+        /// Calls of other instances that were served here.
+        served,
+        streams_opened,
+        streams_closed,
+        /// Greetings that failed, on either side.
+        hellos_refused,
+        holder_cache_hits,
+        holder_cache_misses,
+    }
 }
 
 #[derive(Debug, Default)]

@@ -41,10 +41,10 @@ pub enum From<'a> {
     After(&'a str),
 }
 
-type Sender<T> = mpsc::Sender<Result<T, Fault>>;
+pub type Sender<T> = mpsc::Sender<Result<T, Fault>>;
 
 /// What a slow reader may leave between the follower and its stream.
-const AHEAD: usize = 16;
+pub const AHEAD: usize = 16;
 
 struct Received<T>(mpsc::Receiver<Result<T, Fault>>);
 
@@ -55,8 +55,15 @@ impl<T> Stream for Received<T> {
     }
 }
 
+/// A follower that has begun.
+pub struct Opened<T> {
+    /// From where to go on if nothing comes; None: as it was asked for.
+    pub cursor: Option<String>,
+    pub flow: Flow<T>,
+}
+
 /// Runs a follower beside its stream, and ends it when nobody reads the stream any more.
-fn run<T: Send + 'static>(
+pub fn run<T: Send + 'static>(
     follow: impl FnOnce(Sender<T>) -> Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
 ) -> Flow<T> {
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -76,7 +83,7 @@ fn run<T: Send + 'static>(
     Box::pin(Received(receiver))
 }
 
-async fn push<T>(sender: &Sender<T>, item: T) -> Result<(), Fault> {
+pub async fn push<T>(sender: &Sender<T>, item: T) -> Result<(), Fault> {
     sender.send(Ok(item)).await.map_err(|_| Fault::new(FaultKind::Cancelled, "the reader went away"))
 }
 
@@ -100,7 +107,7 @@ pub async fn connection(
     context: Context,
     id: ConnectionId,
     from: From<'_>,
-) -> Result<Flow<ReceivedMessage>, Fault> {
+) -> Result<Opened<ReceivedMessage>, Fault> {
     let shard = hub.owner(&id);
     let mut resumed = None;
     let start = match from {
@@ -130,7 +137,8 @@ pub async fn connection(
         (None, ..) => Continuity::from_start(),
     };
     let follower = Follower { hub, shard, context, id, continuity };
-    Ok(run(move |sender| Box::pin(follower.follow(first, sender))))
+    let cursor = matches!(from, From::Now).then(|| follower.cursor(first.incarnation, first.next));
+    Ok(Opened { cursor, flow: run(move |sender| Box::pin(follower.follow(first, sender))) })
 }
 
 /// Follows one connection through its numbers.
@@ -229,7 +237,7 @@ pub async fn tags(
     context: Context,
     tags: Vec<(String, String)>,
     from: From<'_>,
-) -> Result<Flow<ReceivedMessage>, Fault> {
+) -> Result<Opened<ReceivedMessage>, Fault> {
     let places = places(from, CursorKind::Filter)?;
     let mut starts = Vec::new();
     for shard in 0..hub.shards() {
@@ -240,9 +248,11 @@ pub async fn tags(
         };
         starts.push(fetch(&hub, shard, &context, Follow::Tags(tags.clone()), start, false).await?);
     }
-    let places = starts.iter().map(|first| (first.incarnation, first.next)).collect();
+    let places: Vec<_> = starts.iter().map(|first| (first.incarnation, first.next)).collect();
+    let cursor =
+        matches!(from, From::Now).then(|| Cursor::Filter { positions: places.clone() }.encode());
     let places = Rc::new(RefCell::new(places));
-    Ok(run(move |sender| {
+    let flow = run(move |sender| {
         Box::pin(async move {
             let shards = starts.into_iter().enumerate().map(|(shard, first)| {
                 follow_tags(
@@ -257,7 +267,8 @@ pub async fn tags(
             });
             first_of(shards.collect()).await
         })
-    }))
+    });
+    Ok(Opened { cursor, flow })
 }
 
 fn places(from: From<'_>, kind: CursorKind) -> Result<Vec<RingPlace>, Fault> {
@@ -302,7 +313,7 @@ async fn follow_tags(
 }
 
 /// Something is missing, of connections that cannot be named any more.
-fn unnamed_gap(cursor: String, cause: GapCause, count: Option<u64>) -> ReceivedMessage {
+pub fn unnamed_gap(cursor: String, cause: GapCause, count: Option<u64>) -> ReceivedMessage {
     let gap = crate::proto::Gap { cause: cause.name().to_owned(), count, ..Default::default() };
     ReceivedMessage { cursor, body: Some(Body::Gap(gap)), ..Default::default() }
 }
@@ -327,7 +338,7 @@ pub async fn lifecycle(
     context: Context,
     from: From<'_>,
     wanted: impl Fn(&watch::LifecycleEvent) -> bool + Clone + 'static,
-) -> Result<Flow<LifecycleEvent>, Fault> {
+) -> Result<Opened<LifecycleEvent>, Fault> {
     let places = places(from, CursorKind::Lifecycle)?;
     let mut starts = Vec::new();
     for shard in 0..hub.shards() {
@@ -339,8 +350,10 @@ pub async fn lifecycle(
         };
         starts.push((incarnation, position));
     }
+    let cursor =
+        matches!(from, From::Now).then(|| Cursor::Lifecycle { positions: starts.clone() }.encode());
     let places = Rc::new(RefCell::new(starts.clone()));
-    Ok(run(move |sender| {
+    let flow = run(move |sender| {
         Box::pin(async move {
             let shards = starts.into_iter().enumerate().map(|(shard, place)| {
                 let (hub, context, places) = (hub.clone(), context.clone(), places.clone());
@@ -361,7 +374,8 @@ pub async fn lifecycle(
             });
             first_of(shards.collect()).await
         })
-    }))
+    });
+    Ok(Opened { cursor, flow })
 }
 
 type Watched = (Vec<Arc<watch::LifecycleEvent>>, u64, u64, u64);

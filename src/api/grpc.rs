@@ -5,6 +5,7 @@ use super::{
     counters::Counters,
     health,
     http::unpanicked,
+    peers::PeersEdge,
     service::{Flow, Service},
     status,
 };
@@ -12,6 +13,7 @@ use crate::{
     core::reason::{Fault, FaultKind},
     limits,
     proto::{
+        fleet::peers_server::PeersServer,
         web_socket_manager_server::{WebSocketManager, WebSocketManagerServer},
         *,
     },
@@ -55,6 +57,12 @@ pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
         (Ok(v1), Ok(v1alpha)) => others = others.add_service(v1).add_service(v1alpha),
         // Our own descriptor, checked by a test: nothing that a caller does leads here.
         _ => tracing::error!("reflection is off: the descriptor does not decode"),
+    }
+    if let Some(peers) = service.peers() {
+        let server = PeersServer::new(PeersEdge::new(peers))
+            .max_decoding_message_size(limits::PEER_CALL_BYTES_MAX)
+            .max_encoding_message_size(limits::ANSWER_BYTES_MAX);
+        others = others.add_service(server);
     }
     GrpcRoutes { ours, others: others.prepare().into_axum_router(), counters }
 }

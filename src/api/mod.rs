@@ -15,6 +15,7 @@ pub mod io;
 pub mod json;
 pub mod listen;
 pub mod openapi;
+pub mod peers;
 pub mod query;
 pub mod rest;
 pub mod routes;

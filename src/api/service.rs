@@ -3,6 +3,7 @@
 
 use super::{
     convert, follow,
+    peers::{Fleet, Peers},
     sends::{self, Sends},
     validate::{self, Defaults},
 };
@@ -86,8 +87,9 @@ impl Readiness {
 }
 
 /// One for each shard: its clones are counted by that shard's thread alone.
+/// The second part is there in a fleet.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<Inner>, Option<Arc<Peers>>);
 
 pub struct Inner {
     pub hub: Hub,
@@ -95,13 +97,31 @@ pub struct Inner {
     pub instance: String,
     pub bus: Option<Arc<dyn Bus>>,
     pub readiness: Arc<Readiness>,
+    /// None: there are no other instances.
+    pub fleet: Option<Fleet>,
 }
 
 type Answered<T> = Result<T, Fault>;
 
 impl Service {
-    pub fn new(inner: Inner) -> Self {
-        Service(Arc::new(inner))
+    pub fn new(mut inner: Inner) -> Self {
+        let fleet = inner.fleet.take();
+        let local = Service(Arc::new(inner), None);
+        let peers = fleet.map(|fleet| Arc::new(Peers::new(fleet, local.clone())));
+        Service(local.0, peers)
+    }
+
+    /// The other instances, in a fleet.
+    pub fn peers(&self) -> Option<&Arc<Peers>> {
+        self.1.as_ref()
+    }
+
+    pub(super) fn defaults(&self) -> &Defaults {
+        &self.0.defaults
+    }
+
+    pub(super) fn mint(&self) -> ConnectionId {
+        self.0.hub.mint()
     }
 
     /// Answers everything with UNAVAILABLE.
@@ -112,6 +132,7 @@ impl Service {
             instance: String::new(),
             bus: None,
             readiness: Arc::default(),
+            fleet: None,
         })
     }
 
@@ -150,6 +171,9 @@ impl Service {
 
     pub async fn connect(&self, caller: &Caller, request: ConnectRequest) -> Answered<ConnectResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.connect(caller, request).await;
+        }
         let connect = validate::connect(&request, &self.0.defaults, || self.0.hub.mint())?;
         let id = connect.id.clone();
         match self.ask(caller, &id, Command::Connect(Box::new(connect))).await? {
@@ -167,6 +191,9 @@ impl Service {
 
     pub async fn get(&self, caller: &Caller, request: GetRequest) -> Answered<GetResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         match self.ask(caller, &id, Command::Get(id.clone())).await? {
             Answer::Info(info) => Ok(GetResponse { connection: Some(self.connection(*info)) }),
@@ -177,6 +204,9 @@ impl Service {
     /// A page of all shards, by id.
     pub async fn list(&self, caller: &Caller, request: ListRequest) -> Answered<ListResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.list(caller, request).await;
+        }
         let limit = match usize::try_from(request.page_size) {
             Ok(0) => limits::PAGE_SIZE_DEFAULT,
             Ok(size) if size <= limits::PAGE_SIZE_MAX => size,
@@ -235,6 +265,9 @@ impl Service {
 
     pub async fn update(&self, caller: &Caller, request: UpdateRequest) -> Answered<UpdateResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         let settings = request.settings.unwrap_or_default();
         let mask = super::update::paths(request.update_mask.map(|mask| mask.paths), &settings)?;
@@ -263,6 +296,9 @@ impl Service {
         request: DisconnectRequest,
     ) -> Answered<DisconnectResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         let code = names::validate_close("code", request.code, "reason", &request.reason)?;
         let reason = request.reason.into();
@@ -276,6 +312,9 @@ impl Service {
         request: StartPublishRequest,
     ) -> Answered<StartPublishResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         let options = PublishOptions {
             topic: request.topic,
@@ -298,6 +337,9 @@ impl Service {
         request: StopPublishRequest,
     ) -> Answered<StopPublishResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         self.ask(caller, &id, Command::StopPublish(id.clone())).await?;
         Ok(StopPublishResponse {})
@@ -305,6 +347,9 @@ impl Service {
 
     pub async fn send(&self, caller: &Caller, request: SendRequest) -> Answered<SendResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let command = send_command(request, &self.0.defaults)?;
         let shard = self.0.hub.owner(&command.id);
         let answer = self.0.hub.call(shard, self.context(caller), Command::Send(command)).await?;
@@ -321,12 +366,15 @@ impl Service {
             let message = format!("a batch holds at most {} requests", limits::BATCH_REQUESTS_MAX);
             return Err(Fault::invalid("requests", message));
         }
-        let sends = Sends::of_list(
+        let mut sends = Sends::of_list(
             self.0.hub.clone(),
             self.context(caller),
             self.0.defaults.clone(),
             request.requests,
         );
+        if let Some(peers) = &self.1 {
+            sends.among(peers.clone(), caller.clone());
+        }
         Ok(SendBatchResponse { results: sends.in_order().await })
     }
 
@@ -338,11 +386,18 @@ impl Service {
     ) -> Pin<Box<dyn Stream<Item = SendResult> + Send>> {
         // A stream's own deadline is no Send's: each has its timeout.
         let context = Context { deadline: None, ..self.context(caller) };
-        Box::pin(Sends::of_stream(self.0.hub.clone(), context, self.0.defaults.clone(), requests))
+        let mut sends = Sends::of_stream(self.0.hub.clone(), context, self.0.defaults.clone(), requests);
+        if let Some(peers) = &self.1 {
+            sends.among(peers.clone(), Caller { deadline: None, ..caller.clone() });
+        }
+        Box::pin(sends)
     }
 
     pub async fn send_raw(&self, caller: &Caller, request: SendRawRequest) -> Answered<SendRawResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         let (payload, kind) = validate::payload(request.message, request.data, &request.content_type)?;
         self.ask(caller, &id, Command::SendRaw { id: id.clone(), payload, kind }).await?;
@@ -351,6 +406,9 @@ impl Service {
 
     pub async fn set_tag(&self, caller: &Caller, request: SetTagRequest) -> Answered<SetTagResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         names::validate_tag_key("key", &request.key)?;
         names::validate_tag_value("value", &request.value)?;
@@ -371,6 +429,9 @@ impl Service {
 
     pub async fn set_tags(&self, caller: &Caller, request: SetTagsRequest) -> Answered<SetTagsResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         let tags = validate::tag_changes("tags", &request.tags)?;
         self.ask(caller, &id, Command::SetTags { id: id.clone(), tags }).await?;
@@ -379,6 +440,9 @@ impl Service {
 
     pub async fn get_tags(&self, caller: &Caller, request: GetTagsRequest) -> Answered<GetTagsResponse> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.route(caller, request).await;
+        }
         let id = validate::id(&request.id)?;
         match self.ask(caller, &id, Command::GetTags(id.clone())).await? {
             Answer::Tags(tags) => Ok(GetTagsResponse {
@@ -390,6 +454,18 @@ impl Service {
 
     pub async fn receive(&self, caller: &Caller, request: ReceiveRequest) -> Answered<Flow<ReceivedMessage>> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.receive(caller, request).await;
+        }
+        Ok(self.receive_here(caller, request).await?.flow)
+    }
+
+    /// From the shards of this instance.
+    pub(super) async fn receive_here(
+        &self,
+        caller: &Caller,
+        request: ReceiveRequest,
+    ) -> Answered<follow::Opened<ReceivedMessage>> {
         use receive_request::Source;
         if request.from_start && !request.cursor.is_empty() {
             return Err(Fault::invalid("cursor", "must be empty when from_start is set"));
@@ -422,6 +498,18 @@ impl Service {
 
     pub async fn watch(&self, caller: &Caller, request: WatchRequest) -> Answered<Flow<LifecycleEvent>> {
         self.started()?;
+        if let Some(peers) = &self.1 {
+            return peers.watch(caller, request).await;
+        }
+        Ok(self.watch_here(caller, request).await?.flow)
+    }
+
+    /// From the shards of this instance.
+    pub(super) async fn watch_here(
+        &self,
+        caller: &Caller,
+        request: WatchRequest,
+    ) -> Answered<follow::Opened<LifecycleEvent>> {
         let id = match request.id.as_str() {
             "" => None,
             text => Some(validate::id(text)?),

@@ -42,7 +42,17 @@ pub enum Cursor {
         epoch: u64,
         offset: u64,
     },
+    /// One cursor an instance, for what is followed at all of them.
+    Fleet {
+        of: CursorKind,
+        /// Some were left out for want of room.
+        cut: bool,
+        members: Vec<MemberPlace>,
+    },
 }
+
+/// Which run of an instance, by the hash of its name, and its own cursor's bytes.
+pub type MemberPlace = (u64, Vec<u8>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -52,15 +62,17 @@ pub enum CursorKind {
     Filter = 3,
     Lifecycle = 4,
     Room = 5,
+    Fleet = 6,
 }
 
 impl CursorKind {
-    pub const ALL: [CursorKind; 5] = [
+    pub const ALL: [CursorKind; 6] = [
         CursorKind::Topic,
         CursorKind::Connection,
         CursorKind::Filter,
         CursorKind::Lifecycle,
         CursorKind::Room,
+        CursorKind::Fleet,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -70,6 +82,7 @@ impl CursorKind {
             CursorKind::Filter => "filter",
             CursorKind::Lifecycle => "lifecycle",
             CursorKind::Room => "room",
+            CursorKind::Fleet => "fleet",
         }
     }
 }
@@ -82,6 +95,7 @@ impl Cursor {
             Cursor::Filter { .. } => CursorKind::Filter,
             Cursor::Lifecycle { .. } => CursorKind::Lifecycle,
             Cursor::Room { .. } => CursorKind::Room,
+            Cursor::Fleet { .. } => CursorKind::Fleet,
         }
     }
 
@@ -100,6 +114,7 @@ impl Cursor {
                 varint::put(&mut bytes, *seq);
                 put_places(&mut bytes, hint.as_slice());
             }
+            Cursor::Fleet { of, cut, members } => put_members(&mut bytes, *of, *cut, members),
             Cursor::Filter { positions } | Cursor::Lifecycle { positions } => {
                 put_places(&mut bytes, &positions[..positions.len().min(CURSOR_POSITIONS_MAX)]);
             }
@@ -161,6 +176,7 @@ fn take_cursor(kind: u8, rest: &mut &[u8]) -> Option<Cursor> {
         },
         CursorKind::Filter => Cursor::Filter { positions: take_places(rest)? },
         CursorKind::Lifecycle => Cursor::Lifecycle { positions: take_places(rest)? },
+        CursorKind::Fleet => take_members(rest)?,
     })
 }
 
@@ -198,6 +214,45 @@ fn take_places(rest: &mut &[u8]) -> Option<Vec<RingPlace>> {
         places.push((incarnation, varint::take(rest)?));
     }
     Some(places)
+}
+
+/// As many as fit.
+fn put_members(bytes: &mut Vec<u8>, of: CursorKind, cut: bool, members: &[MemberPlace]) {
+    // The checksum comes after; base64 makes four characters of three bytes.
+    let room = CURSOR_CHARS_MAX / 4 * 3 - 1;
+    bytes.push(of as u8);
+    let mark = bytes.len();
+    bytes.push(u8::from(cut));
+    for (name, cursor) in members {
+        let mut place = name.to_le_bytes().to_vec();
+        varint::put(&mut place, cursor.len() as u64);
+        place.extend_from_slice(cursor);
+        if bytes.len() + place.len() > room {
+            bytes[mark] = 1;
+        } else {
+            bytes.append(&mut place);
+        }
+    }
+}
+
+fn take_members(rest: &mut &[u8]) -> Option<Cursor> {
+    let (&[of, cut], after) = rest.split_first_chunk()?;
+    *rest = after;
+    let of = CursorKind::ALL.into_iter().find(|known| *known as u8 == of)?;
+    let cut = match cut {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let mut members = Vec::new();
+    while let Some((name, after)) = rest.split_first_chunk() {
+        *rest = after;
+        let length = usize::try_from(varint::take(rest)?).ok()?;
+        let (cursor, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        members.push((u64::from_le_bytes(*name), cursor.to_vec()));
+    }
+    Some(Cursor::Fleet { of, cut, members })
 }
 
 /// CRC-8: finds each single damaged byte. It guards against accidents; what a forged cursor may do

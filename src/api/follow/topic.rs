@@ -1,8 +1,8 @@
 //! Following a topic: its log is asked for what comes after an offset.
 
-use super::{From, Sender, push, run, unnamed_gap};
+use super::{From, Opened, Sender, push, run, unnamed_gap};
 use crate::{
-    api::{convert, service::Flow},
+    api::convert,
     core::reason::{Fault, FaultKind, GapCause},
     limits,
     ports::{BackendError, Bus, Completion, TopicChunk, TopicFrom},
@@ -44,7 +44,11 @@ async fn fetch_topic(bus: &dyn Bus, topic: &str, from: TopicFrom) -> Result<Topi
 /// event holds many.
 const MESSAGE_BITS: u32 = 16;
 
-pub async fn topic(bus: Arc<dyn Bus>, topic: String, from: From<'_>) -> Result<Flow<ReceivedMessage>, Fault> {
+pub async fn topic(
+    bus: Arc<dyn Bus>,
+    topic: String,
+    from: From<'_>,
+) -> Result<Opened<ReceivedMessage>, Fault> {
     let (start, skip) = match from {
         From::Now => (TopicFrom::Now, 0),
         From::Start => (TopicFrom::Start, 0),
@@ -59,7 +63,12 @@ pub async fn topic(bus: Arc<dyn Bus>, topic: String, from: From<'_>) -> Result<F
         TopicFrom::Now => TopicFrom::Offset(fetch_topic(&*bus, &topic, TopicFrom::Now).await?.next),
         other => other,
     };
-    Ok(run(move |sender| Box::pin(follow_topic(bus, topic, start, skip, sender))))
+    let cursor = match (from, start) {
+        (From::Now, TopicFrom::Offset(next)) => Some(Cursor::Topic { offset: next << MESSAGE_BITS }.encode()),
+        _ => None,
+    };
+    let flow = run(move |sender| Box::pin(follow_topic(bus, topic, start, skip, sender)));
+    Ok(Opened { cursor, flow })
 }
 
 async fn follow_topic(

@@ -1,0 +1,189 @@
+//! Any instance answers any call: what is not here is asked of the member that has it, over one
+//! stream a thread and member. What comes in from a member is served from the shards of this
+//! instance alone, by a service that knows of no members, so that nothing goes in circles.
+
+mod cache;
+mod channel;
+mod fan;
+mod fault;
+mod follow;
+mod hello;
+mod link;
+mod places;
+mod route;
+mod rpc;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::PeerTls;
+pub use hello::PeerKey;
+pub use server::PeersEdge;
+
+use super::{
+    counters::PeerCounters,
+    service::{Caller, Service},
+};
+use crate::{
+    core::{id::ConnectionId, reason::Fault},
+    limits,
+    ports::{Adoption, Directory, Holder, Member},
+};
+use cache::Holders;
+use fault::not_sent;
+use link::Link;
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{sync::OnceCell, time::Instant};
+
+/// What an instance of a fleet is given to find the others and to be found.
+#[derive(Clone)]
+pub struct Fleet {
+    pub directory: Arc<dyn Directory>,
+    pub key: PeerKey,
+    /// Given when the members' gRPC ports speak TLS.
+    pub tls: PeerTls,
+    /// Takes connections over from members that leave; None: refuses.
+    pub adoption: Option<Arc<dyn Adoption>>,
+    pub counters: Arc<PeerCounters>,
+}
+
+impl Fleet {
+    /// None when its lease is over.
+    pub fn member(&self, incarnation: &str) -> Option<Member> {
+        self.directory.members().iter().find(|member| *member.incarnation == *incarnation).cloned()
+    }
+}
+
+type Location = Arc<OnceCell<Result<Holder, String>>>;
+
+/// What one shard's thread knows of the other instances; its channels belong to that thread.
+pub struct Peers {
+    fleet: Arc<Fleet>,
+    /// The same service without members.
+    local: Service,
+    holders: Mutex<Holders>,
+    /// Look-ups under way: many calls for one id make one.
+    locating: Mutex<BTreeMap<ConnectionId, Location>>,
+    links: Mutex<BTreeMap<Arc<str>, Arc<Link>>>,
+    channels: Mutex<BTreeMap<Arc<str>, follow::Channels>>,
+}
+
+impl Peers {
+    pub fn new(fleet: Fleet, local: Service) -> Self {
+        Peers {
+            fleet: Arc::new(fleet),
+            local,
+            holders: Mutex::new(Holders::new(limits::PEER_HOLDERS_MAX)),
+            locating: Mutex::default(),
+            links: Mutex::default(),
+            channels: Mutex::default(),
+        }
+    }
+
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    pub fn local(&self) -> &Service {
+        &self.local
+    }
+
+    /// The member that had it when it was last asked, if that one still lives.
+    pub fn remembered(&self, id: &ConnectionId) -> Option<Member> {
+        let incarnation = self.holders.lock().get(id);
+        let member = incarnation.and_then(|incarnation| self.fleet.member(&incarnation));
+        match &member {
+            Some(_) => self.fleet.counters.holder_cache_hits.add(),
+            None => self.fleet.counters.holder_cache_misses.add(),
+        }
+        member
+    }
+
+    fn remember(&self, id: &ConnectionId, member: &Member) {
+        self.holders.lock().remember(id.clone(), member.incarnation.clone());
+    }
+
+    fn forget(&self, id: &ConnectionId) {
+        self.holders.lock().forget(id);
+    }
+
+    async fn locate(&self, id: &ConnectionId) -> Result<Holder, Fault> {
+        let location = self.locating.lock().entry(id.clone()).or_default().clone();
+        let looking = Looking { peers: self, id, location: &location };
+        let found = location.get_or_init(|| async {
+            let found = self.fleet.directory.locate(id).await;
+            // Who asks from now on asks anew.
+            looking.end();
+            found.map_err(|error| error.message)
+        });
+        match found.await {
+            Ok(holder) => Ok(holder.clone()),
+            Err(why) => Err(unknown(id, why)),
+        }
+    }
+
+    fn link(&self, member: &Member) -> Arc<Link> {
+        let mut links = self.links.lock();
+        if let Some(link) = links.get(&member.incarnation)
+            && !link.is_over()
+        {
+            return link.clone();
+        }
+        // A rare moment, and the right one to let go of those that left.
+        let members = self.fleet.directory.members();
+        links.retain(|known, _| members.iter().any(|member| member.incarnation == *known));
+        let link = Arc::new(Link::open(self.fleet.clone(), member.clone()));
+        links.insert(member.incarnation.clone(), link.clone());
+        link
+    }
+}
+
+fn unknown(id: &ConnectionId, why: &str) -> Fault {
+    not_sent(format!("where connection '{id}' lives cannot be found out now: {why}"))
+}
+
+/// Takes a look-up out of the list when nobody needs it any more.
+struct Looking<'a> {
+    peers: &'a Peers,
+    id: &'a ConnectionId,
+    location: &'a Location,
+}
+
+impl Looking<'_> {
+    fn end(&self) {
+        let mut locating = self.peers.locating.lock();
+        if locating.get(self.id).is_some_and(|known| Arc::ptr_eq(known, self.location)) {
+            locating.remove(self.id);
+        }
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        // The list and this caller: nobody else waits.
+        if Arc::strong_count(self.location) <= 2 {
+            self.end();
+        }
+    }
+}
+
+/// When the caller's patience ends.
+#[derive(Clone, Copy)]
+pub struct Until(Option<Instant>);
+
+impl Until {
+    pub fn of(caller: &Caller) -> Self {
+        Until(caller.deadline.map(|left| Instant::now() + left))
+    }
+
+    pub fn left(&self) -> Option<Duration> {
+        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// The caller as it is by now: some of its time is gone.
+    pub fn caller(&self, caller: &Caller) -> Caller {
+        Caller { deadline: self.left(), ..caller.clone() }
+    }
+}

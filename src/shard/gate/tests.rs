@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     core::{
         correlation::{Kind, Rule},
-        egress::Policy,
+        egress::{Pattern, Policy},
         id::ConnectionId,
         io::{Answer, Command, Context, Outcome},
         publish::{
@@ -152,7 +152,7 @@ fn setup() -> Setup {
 }
 
 fn world(gate: Arc<Gate>) -> World {
-    let policy = Policy { allow: vec!["127.0.0.0/8".parse().unwrap()], deny: Vec::new(), own: Vec::new() };
+    let policy = Policy { allow: vec![Pattern::parse("127.0.0.0/8").unwrap()], deny: Vec::new(), own: Vec::new() };
     let tls = crate::pki::client_config("", "", "").unwrap();
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "test".into() };
     World {

@@ -41,9 +41,17 @@ impl World {
     fn taken_by_another(&mut self, id: &ConnectionId, epoch: u64) {
         let theirs = self.core.epoch_floor.max(epoch + 1);
         self.store.documents.remove(id);
+        self.others.insert(id.clone(), theirs);
         self.command(Pending::Other, Command::Superseded { id: id.clone(), epoch: theirs });
         let upstream = self.upstreams.iter_mut().find(|upstream| upstream.id == *id).unwrap();
         upstream.epoch = upstream.epoch.max(theirs);
+    }
+
+    /// After a restart the documents say who else has what: the spill log may hold something of it.
+    pub fn hear_of_others(&mut self) {
+        for (id, epoch) in self.others.clone() {
+            self.command(Pending::Other, Command::Superseded { id, epoch });
+        }
     }
 
     /// A stored connection, after a restart or a new lease.

@@ -106,6 +106,8 @@ struct World {
     sockets: BTreeMap<u64, Socket>,
     live: BTreeMap<SocketKey, u64>,
     next_sid: u64,
+    /// What other instances took, with their epochs.
+    others: BTreeMap<ConnectionId, u64>,
     store: Store,
     store_slow: u64,
     store_fails: u64,
@@ -180,6 +182,7 @@ impl World {
             sockets: BTreeMap::new(),
             live: BTreeMap::new(),
             next_sid: 0,
+            others: BTreeMap::new(),
             store: Store::default(),
             store_slow: *rng.pick(&[1, 50, 2000]),
             store_fails: *rng.pick(&[0, 0, 100]),
@@ -369,6 +372,7 @@ impl World {
         self.core = ShardCore::new(self.now, self.setup.clone());
         self.lifecycles.clear();
         self.watch_at = Some(0);
+        self.hear_of_others();
         let documents: Vec<Record> = self.store.documents.values().cloned().collect();
         for record in documents {
             self.take_up(record, None);

@@ -1,1 +1,3 @@
 //! Documents and events through a Dapr sidecar.
+
+pub mod subscribe;

@@ -7,7 +7,15 @@ use crate::core::{
     publish::batch::{Batch, PublishError},
 };
 use bytes::Bytes;
-use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 /// Called with the answer, exactly once; a dropped completion means that the backend stopped.
 pub trait Completion<T>: Send {
@@ -167,6 +175,31 @@ pub trait Documents: Send + Sync {
     ) -> Pending<Result<Put, BackendError>>;
     /// `Put::Written` when it is gone by now, whoever did it.
     fn delete(&self, key: String, expect: Version) -> Pending<Result<Put, BackendError>>;
+}
+
+/// What becomes of an event that a broker delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ack {
+    Done,
+    /// Deliver it again, if the broker was told how often; many lose it otherwise.
+    Retry,
+    /// Nobody will ever want it: to the dead letters, where there are any.
+    Drop,
+}
+
+/// One event from a broker.
+pub struct Delivery {
+    /// A CloudEvent, JSON.
+    pub event: Bytes,
+    /// Dropped without an answer it says `Retry`.
+    pub ack: Done<Ack>,
+}
+
+/// Events that a broker hands to this instance. How many may wait for their ack is bounded by the
+/// adapter, which also comes back by itself after whatever broke.
+pub trait Inbox: Send {
+    /// None: closed for good.
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>>;
 }
 
 /// Who holds a connection.

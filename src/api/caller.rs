@@ -30,11 +30,14 @@ pub fn of_rest(headers: &HeaderMap, extensions: &Extensions) -> Caller {
 
 fn caller(headers: &HeaderMap, extensions: &Extensions, deadline: Option<Duration>) -> Caller {
     let principal = extensions.get::<Principal>().map(|p| p.0.clone()).unwrap_or_default();
-    let traceparent = text(headers, TRACEPARENT)
-        .filter(|text| TRACEPARENT_CHARS.contains(&text.len()))
-        .filter(|text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-        .map(str::to_owned);
+    let traceparent = text(headers, TRACEPARENT).and_then(traceparent);
     Caller { principal, deadline, traceparent }
+}
+
+/// A trace context that may be passed on.
+pub fn traceparent(text: &str) -> Option<String> {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (TRACEPARENT_CHARS.contains(&text.len()) && plain(text)).then(|| text.to_owned())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,8 +1,10 @@
 //! The edges: protocols in, values out. Stateless; what they know of a shard is its mailbox.
 
 pub mod admin;
+pub mod app_callback;
 pub mod caller;
 pub mod certs;
+pub mod commands;
 pub mod connect;
 mod convert;
 pub mod cors;

@@ -10,6 +10,7 @@ mod documents;
 mod endpoint;
 mod health;
 mod order;
+pub mod subscribe;
 mod stats;
 
 pub use endpoint::{Address, local, parse};

@@ -1,6 +1,7 @@
 //! Builds the house and takes it down: backend, listeners, shards on their threads, what was
 //! stored before, and the drain.
 
+mod commands;
 mod drain;
 mod fleet;
 mod open;
@@ -11,7 +12,8 @@ use crate::{
     api::{
         admin::{self, AdminHooks},
         certs::Certificates,
-        counters::Counters as EdgeCounters,
+        commands::counters::CommandCounters,
+        counters::{Counters as EdgeCounters, PeerCounters},
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
@@ -19,7 +21,7 @@ use crate::{
         validate::Defaults,
     },
     backend::Backend,
-    config::Config,
+    config::{self, Config, Secret},
     core::{
         correlation::Rule,
         egress::{Pattern, Policy},
@@ -83,6 +85,8 @@ struct Instance {
     gate: Option<Arc<Gate>>,
     fleet: Option<Handle>,
     edge: Arc<EdgeCounters>,
+    peers: Arc<PeerCounters>,
+    commands: Arc<CommandCounters>,
     started: Started,
     config: Arc<Config>,
 }
@@ -117,6 +121,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         gate,
         fleet: fleet.as_ref().map(|fleet| fleet.handle.clone()),
         edge: Arc::default(),
+        peers: Arc::default(),
+        commands: Arc::default(),
         started: Started {
             http: http_at,
             grpc: grpc_at,
@@ -277,7 +283,7 @@ impl Part {
             instance: config.instance_id.clone(),
             bus: Some(self.instance.backend.bus()),
             readiness: self.instance.readiness.clone(),
-            fleet: None,
+            fleet: fleet::peers(&self.instance)?,
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {
@@ -300,10 +306,18 @@ impl Part {
             ..HttpSettings::default()
         };
         let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
-        let grpc = listen::run(self.grpc, grpc::routes(&service, counters.clone()), settings()?);
+        let mut routes = grpc::routes(&service, counters.clone());
+        if config.backend == config::Backend::Dapr {
+            routes = routes.with_callbacks(config.dapr.app_api_token.as_ref().map(Secret::reveal));
+        }
+        let grpc = listen::run(self.grpc, routes, settings()?);
+        let commands = (self.shard == 0).then(|| commands::start(&self.instance, &service, &self.stop));
         let http = tokio::task::spawn_local(http);
         let grpc = tokio::task::spawn_local(grpc);
         shard::run(local).await;
+        if let Some(Some(commands)) = commands.transpose()? {
+            commands.abort();
+        }
         http.await??;
         grpc.await??;
         Ok(())

@@ -103,12 +103,6 @@ pub const PUBLISH_BATCH_COUNT: usize = 1000;
 pub const PUBLISH_LINGER: Duration = Duration::from_millis(5);
 /// Batches of one shard under way at the bus.
 pub const PUBLISH_IN_FLIGHT: usize = 4;
-/// Bulk publishes under way at a Dapr sidecar: enough to fill a round trip to its broker.
-pub const BULK_IN_FLIGHT_DEFAULT: usize = 8;
-/// A sidecar's own default for the largest request.
-pub const DAPR_BODY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
-/// Events kept of one topic on Redis, about.
-pub const REDIS_STREAM_MAX_DEFAULT: u64 = 1_000_000;
 /// Events of one shard that wait in memory before they spill.
 pub const PUBLISH_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// The waiting room of one lane that drops its oldest messages or keeps its latest.
@@ -316,6 +310,7 @@ pub const DAPR_REQUEST_EVENTS: usize = 500;
 /// daprd's default for `--max-body-size`, and what is left for headers and field tags.
 pub const DAPR_BODY_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 pub const DAPR_BODY_MARGIN: usize = 64 * 1024;
+/// Bulk publishes under way at a sidecar: enough to fill a round trip to its broker.
 pub const DAPR_BULK_IN_FLIGHT_DEFAULT: usize = 8;
 pub const DAPR_BULK_IN_FLIGHT_MAX: usize = 64;
 /// Calls for documents that wait at the backend thread: a listing asks in few, large ones.

@@ -1,7 +1,7 @@
 //! gRPC: the generated trait over the service, reflection, and the standard health service.
 
 use super::{
-    caller,
+    app_callback, caller,
     counters::Counters,
     health,
     http::unpanicked,
@@ -68,6 +68,14 @@ pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
 }
 
 impl GrpcRoutes {
+    /// Answers a sidecar's callbacks too.
+    pub fn with_callbacks(mut self, app_api_token: Option<&str>) -> Self {
+        let (callback, health) = app_callback::services(app_api_token);
+        let routes = Routes::from(self.others).add_service(callback).add_service(health);
+        self.others = routes.prepare().into_axum_router();
+        self
+    }
+
     pub async fn answer<B>(self, request: Request<B>) -> Response<tonic::body::Body>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,

@@ -6,6 +6,7 @@ pub mod redis;
 
 pub use crate::ports::Capabilities;
 use crate::ports::{BackendError, Bus, Documents, Store};
+use dapr::Dapr;
 use embedded::{Embedded, LocalDisk};
 use redis::Redis;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 /// Whatever the backend, spill logs and the sealing key stand on this machine's disk.
 pub enum Backend {
     Embedded(Embedded),
+    Dapr(Dapr, LocalDisk),
     Redis(Redis, LocalDisk),
 }
 
@@ -20,6 +22,7 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Backend::Embedded(_) => "embedded",
+            Backend::Dapr(..) => "dapr",
             Backend::Redis(..) => "redis",
         }
     }
@@ -27,13 +30,14 @@ impl Backend {
     pub fn local(&self) -> &LocalDisk {
         match self {
             Backend::Embedded(embedded) => embedded.local(),
-            Backend::Redis(_, local) => local,
+            Backend::Dapr(_, local) | Backend::Redis(_, local) => local,
         }
     }
 
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Backend::Embedded(embedded) => embedded.capabilities(),
+            Backend::Dapr(dapr, _) => dapr.capabilities(),
             Backend::Redis(redis, _) => redis.capabilities(),
         }
     }
@@ -42,7 +46,7 @@ impl Backend {
     pub fn store(&self) -> Option<Arc<dyn Store>> {
         match self {
             Backend::Embedded(embedded) => Some(embedded.store()),
-            Backend::Redis(..) => None,
+            Backend::Dapr(..) | Backend::Redis(..) => None,
         }
     }
 
@@ -50,6 +54,7 @@ impl Backend {
     pub fn documents(&self) -> Option<Arc<dyn Documents>> {
         match self {
             Backend::Embedded(_) => None,
+            Backend::Dapr(dapr, _) => Some(dapr.documents()),
             Backend::Redis(redis, _) => Some(redis.documents()),
         }
     }
@@ -57,6 +62,7 @@ impl Backend {
     pub fn bus(&self) -> Arc<dyn Bus> {
         match self {
             Backend::Embedded(embedded) => embedded.bus(),
+            Backend::Dapr(dapr, _) => dapr.bus(),
             Backend::Redis(redis, _) => redis.bus(),
         }
     }
@@ -65,6 +71,7 @@ impl Backend {
     pub fn trouble(&self) -> Option<String> {
         match self {
             Backend::Embedded(_) => None,
+            Backend::Dapr(dapr, _) => Some(dapr.health()).filter(|h| !h.is_ready()).map(|h| h.to_string()),
             Backend::Redis(redis, _) => redis.health().err(),
         }
     }
@@ -72,6 +79,7 @@ impl Backend {
     pub fn close(&self) -> Result<(), BackendError> {
         match self {
             Backend::Embedded(embedded) => embedded.close(),
+            Backend::Dapr(dapr, local) => dapr.close().and(local.close()),
             Backend::Redis(redis, local) => redis.close().and(local.close()),
         }
     }

@@ -1,7 +1,8 @@
 //! An instance among others: its lease, and what it takes over from those that are gone.
 
-use super::{Failure, restore};
+use super::{Failure, Instance, restore};
 use crate::{
+    api::peers,
     backend::Backend,
     config::Config,
     core::{
@@ -9,7 +10,7 @@ use crate::{
         time::Wall,
     },
     fleet::{self, Fleet, FleetConfig, Handle, State, Taken},
-    limits,
+    limits, pki,
     ports::{Condition, Health},
     shard::{
         entropy::Entropy,
@@ -58,6 +59,29 @@ pub(super) fn start(
         take: Box::new(take),
     })?;
     Ok(Some(fleet))
+}
+
+/// What a shard's edges need to reach the others; each thread has its own.
+pub(super) fn peers(instance: &Instance) -> Result<Option<peers::Fleet>, Failure> {
+    let Some(handle) = &instance.fleet else { return Ok(None) };
+    let config = &instance.config;
+    // A key that was made here is known to nobody else: it proves nothing to them.
+    let shared = config.secret_key_file.is_some();
+    let key = shared.then(|| instance.backend.local().sealer().proof_key());
+    let roots = config.tls_roots.as_ref().map(std::fs::read_to_string).transpose()?;
+    let tls = config
+        .tls
+        .is_some()
+        .then(|| pki::client_config(roots.as_deref().unwrap_or_default(), "", ""))
+        .transpose()
+        .map_err(|fault| fault.to_string())?;
+    Ok(Some(peers::Fleet {
+        directory: Arc::new(handle.clone()),
+        key,
+        tls,
+        adoption: None,
+        counters: instance.peers.clone(),
+    }))
 }
 
 fn wall_now() -> Wall {

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::{
     backend::{
         Backend,
+        dapr::{Dapr, DaprConfig, endpoint},
         embedded::{Embedded, EmbeddedConfig, Fsync, LocalDisk},
         redis::{Redis, RedisConfig},
     },
@@ -22,8 +23,27 @@ pub(super) fn backend(config: &Config) -> Result<Backend, Failure> {
             let local = LocalDisk::open(&disk).map_err(|error| error.message)?;
             Backend::Redis(Redis::open(redis).map_err(|error| error.message)?, local)
         }
-        config::Backend::Dapr => return Err("the dapr backend is not there yet".into()),
+        config::Backend::Dapr => {
+            let dapr = Dapr::open(dapr(config)?).map_err(|error| error.message)?;
+            Backend::Dapr(dapr, LocalDisk::open(&disk).map_err(|error| error.message)?)
+        }
     })
+}
+
+fn dapr(config: &Config) -> Result<DaprConfig, Failure> {
+    let given = &config.dapr;
+    let address = match &given.grpc_endpoint {
+        Some(text) => endpoint::parse(text).map_err(|error| format!("dapr_grpc_endpoint: {error}"))?,
+        None => endpoint::local(given.grpc_port),
+    };
+    let mut dapr = DaprConfig::new(address);
+    dapr.api_token = given.api_token.as_ref().map(|token| token.reveal().to_owned());
+    dapr.pubsub = given.pubsub_name.clone();
+    dapr.state_store = given.state_store_name.clone();
+    dapr.max_body_bytes = given.max_body_bytes;
+    dapr.bulk_in_flight = given.bulk_in_flight;
+    dapr.dead_letter_topic = config.dead_letter_topic.clone();
+    Ok(dapr)
 }
 
 fn disk(config: &Config) -> EmbeddedConfig {

@@ -90,6 +90,7 @@ pub async fn publish(bus: &Arc<dyn Bus>, address: &Address, event: Vec<u8>) -> R
         first_seq: 0,
         last_seq: 0,
         messages: 0,
+        relaxed: false,
         range,
     };
     let id = BatchId(BATCHES.fetch_add(1, Ordering::Relaxed));

@@ -51,20 +51,23 @@ impl Interceptor for Token {
 ///
 /// The windows stay at their defaults: the adaptive ones break a channel that is busy.
 pub(super) fn connect(address: &Address, token: &Token, body_bytes: usize) -> Result<Stub, BackendError> {
+    Ok(DaprClient::with_interceptor(channel(address)?, token.clone())
+        .max_decoding_message_size(limits::DAPR_DECODE_BYTES_MAX.max(body_bytes))
+        .max_encoding_message_size(usize::MAX))
+}
+
+pub(super) fn channel(address: &Address) -> Result<Channel, BackendError> {
     let endpoint = Endpoint::from_shared(address.uri.clone()).map_err(|e| BackendError {
         message: format!("the sidecar's address {address} cannot be used: {e}"),
         transient: false,
     })?;
-    let channel = endpoint
+    Ok(endpoint
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .connect_lazy();
-    Ok(DaprClient::with_interceptor(channel, token.clone())
-        .max_decoding_message_size(limits::DAPR_DECODE_BYTES_MAX.max(body_bytes))
-        .max_encoding_message_size(usize::MAX))
+        .connect_lazy())
 }
 
 /// What a call leaves behind for others: its errors, and a knock for the probe.

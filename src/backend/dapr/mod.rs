@@ -7,7 +7,7 @@
 mod bus;
 mod client;
 mod documents;
-mod endpoint;
+pub mod endpoint;
 mod health;
 mod order;
 pub mod subscribe;
@@ -29,6 +29,7 @@ use crate::{
     ports::{BackendError, Bus, Documents},
 };
 use parking_lot::Mutex;
+use subscribe::{SubscribeSettings, Subscription};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
@@ -83,6 +84,7 @@ impl DaprConfig {
 }
 
 pub struct Dapr {
+    config: DaprConfig,
     documents: Arc<documents::DaprDocuments>,
     bus: Arc<bus::DaprBus>,
     known: Arc<Known>,
@@ -118,6 +120,7 @@ impl Dapr {
             .spawn(move || runtime.block_on(parts.run(inboxes, stopped)))
             .map_err(|error| cannot("thread", &error))?;
         Ok(Dapr {
+            config,
             documents,
             bus,
             known,
@@ -133,6 +136,19 @@ impl Dapr {
 
     pub fn bus(&self) -> Arc<dyn Bus> {
         self.bus.clone()
+    }
+
+    /// Takes the events of a topic, on the runtime of this thread.
+    pub fn subscribe(&self, topic: &str, in_flight_max: usize, seed: u64) -> Result<Subscription, BackendError> {
+        let settings = SubscribeSettings {
+            pubsub: self.config.pubsub.clone(),
+            topic: topic.to_owned(),
+            in_flight_max,
+            token: self.config.api_token.clone(),
+            ..SubscribeSettings::default()
+        };
+        let channel = client::channel(&self.config.endpoint)?;
+        Ok(Subscription::start(&tokio::runtime::Handle::current(), channel, settings, seed))
     }
 
     pub fn health(&self) -> Health {

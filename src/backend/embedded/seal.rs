@@ -7,7 +7,7 @@ use super::disk::file_error;
 use crate::ports::BackendError;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    digest,
+    digest, hmac,
     rand::{SecureRandom, SystemRandom},
 };
 use std::{
@@ -26,6 +26,8 @@ const HEAD_BYTES: usize = 1 + FINGERPRINT_BYTES + NONCE_LEN;
 const TOO_OPEN: u32 = 0o037;
 
 pub struct Sealer {
+    /// For proofs between instances: made from the key, and nothing leads back.
+    proof_key: [u8; KEY_BYTES],
     key: LessSafeKey,
     fingerprint: [u8; FINGERPRINT_BYTES],
     random: SystemRandom,
@@ -89,7 +91,15 @@ impl Sealer {
         context.update(b"websocket-manager key fingerprint");
         context.update(key);
         fingerprint.copy_from_slice(&context.finish().as_ref()[..FINGERPRINT_BYTES]);
-        Ok(Sealer { key: LessSafeKey::new(unbound), fingerprint, random: SystemRandom::new() })
+        let proofs = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let mut proof_key = [0; KEY_BYTES];
+        proof_key.copy_from_slice(hmac::sign(&proofs, b"websocket-manager proofs between instances").as_ref());
+        Ok(Sealer { proof_key, key: LessSafeKey::new(unbound), fingerprint, random: SystemRandom::new() })
+    }
+
+    /// By which the instances of a fleet prove to one another that they have the same key.
+    pub fn proof_key(&self) -> [u8; KEY_BYTES] {
+        self.proof_key
     }
 
     /// Seals `plaintext`; it opens only with the same key and the same `aad`.

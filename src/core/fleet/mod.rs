@@ -186,6 +186,7 @@ impl Fleet {
             FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
             // Its document is ours until this run ends, and nothing writes it.
             FleetInput::Untakeable { .. } => {}
+            FleetInput::Shut => self.fence(fx),
             FleetInput::Leave => self.leave(),
             FleetInput::Left => self.finish_leaving(),
             FleetInput::Transfer { asker, id, to, epoch, document } => {

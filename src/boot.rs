@@ -305,7 +305,7 @@ fn dialler(config: &Config, own: &[SocketAddr]) -> Result<Dialler, Failure> {
 }
 
 fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World, Failure> {
-    let Backend::Embedded(embedded) = &*instance.backend;
+    let Backend::Embedded(embedded) = &*instance.backend else { return Err(ONLY_EMBEDDED.into()) };
     Ok(World {
         store: embedded.store(),
         bus: embedded.bus(),
@@ -369,6 +369,9 @@ fn join(threads: Vec<JoinHandle<Result<(), Failure>>>) {
     }
 }
 
-fn store_of(instance: &Instance) -> Arc<dyn Store> {
-    instance.backend.store()
+/// Other backends are refused by the configuration.
+const ONLY_EMBEDDED: &str = "only the embedded backend can be started: set backend to embedded";
+
+fn store_of(instance: &Instance) -> Result<Arc<dyn Store>, Failure> {
+    instance.backend.store().ok_or_else(|| ONLY_EMBEDDED.into())
 }

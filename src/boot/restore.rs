@@ -1,6 +1,6 @@
 //! What an earlier run left: batches on spill logs of other shards, and stored connections.
 
-use super::{Failure, Instance, defaults, store_of};
+use super::{Failure, Instance, ONLY_EMBEDDED, defaults, store_of};
 use crate::{
     api::validate,
     backend::Backend,
@@ -21,11 +21,11 @@ use tokio::sync::oneshot;
 
 pub async fn stored(instance: &Instance) -> Result<(), Failure> {
     drain_leftovers(instance).await?;
-    let store = store_of(instance);
+    let store = store_of(instance)?;
     if instance.config.clear_all_on_start {
         return clear(&*store).await;
     }
-    let Backend::Embedded(embedded) = &*instance.backend;
+    let Backend::Embedded(embedded) = &*instance.backend else { return Err(ONLY_EMBEDDED.into()) };
     let (mut taken, mut left) = (0, 0);
     let sealer = embedded.sealer();
     for (id, document) in store.load().map_err(|error| error.message)? {
@@ -91,7 +91,7 @@ async fn clear(store: &dyn Store) -> Result<(), Failure> {
 
 /// Spill logs of a run with another number of shards: their batches go first.
 async fn drain_leftovers(instance: &Instance) -> Result<(), Failure> {
-    let Backend::Embedded(embedded) = &*instance.backend;
+    let Backend::Embedded(embedded) = &*instance.backend else { return Err(ONLY_EMBEDDED.into()) };
     for folder in embedded.leftovers().map_err(|error| error.message)? {
         let spill = embedded.open_leftover(&folder).map_err(|error| error.message)?;
         let bus = embedded.bus();

@@ -111,6 +111,7 @@ fn ask(hub: &Hub, shard: u32) -> Option<oneshot::Receiver<ShardSnapshot>> {
 fn embedded_stats(backend: &Backend) -> EmbeddedStats {
     match backend {
         Backend::Embedded(embedded) => embedded.stats(),
+        Backend::Redis(_) => EmbeddedStats::default(),
     }
 }
 

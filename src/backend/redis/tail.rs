@@ -119,8 +119,12 @@ fn command(watched: &Watched) -> Cmd {
     let mut command = redis::cmd("XREAD");
     // The events themselves are read by who wants them.
     command.arg("COUNT").arg(1).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
-    watched.keys().for_each(|topic| drop(command.arg(&**topic)));
-    watched.values().for_each(|id| drop(command.arg(id)));
+    for topic in watched.keys() {
+        command.arg(&**topic);
+    }
+    for id in watched.values() {
+        command.arg(id);
+    }
     command
 }
 

@@ -14,6 +14,9 @@ pub struct Fault {
 
 impl Fault {
     pub fn of(settings: &Settings, error: &RedisError) -> Fault {
+        if error.is_timeout() {
+            return Fault::hangs(settings);
+        }
         let kind = error.kind();
         // After a failover the name may lead to the new master, this connection does not.
         let demoted =

@@ -69,7 +69,7 @@ pub struct Live {
 
 impl Live {
     pub async fn call(&mut self, command: &Cmd) -> Result<Value, redis::RedisError> {
-        self.connection.send_packed_command(command).await
+        self.connection.send_packed_command(command).await?.extract_error()
     }
 }
 
@@ -191,7 +191,7 @@ impl Keeper {
             let mut connection =
                 self.tools.client.get_multiplexed_async_connection_with_config(&config).await?;
             // A server that loads its data set accepts connections and refuses all else.
-            connection.send_packed_command(&redis::cmd("PING")).await?;
+            connection.send_packed_command(&redis::cmd("PING")).await?.extract_error()?;
             Ok(connection)
         };
         match timeout(limit, connecting).await {

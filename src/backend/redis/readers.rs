@@ -41,6 +41,8 @@ struct Group {
     from: TopicFrom,
     bytes_max: usize,
     until: Instant,
+    /// They were parked before.
+    woken: bool,
 }
 
 #[derive(Default)]
@@ -101,7 +103,7 @@ pub async fn run(tools: Arc<Tools>, mut inbox: mpsc::Receiver<Fetch>) {
 impl Readers {
     fn arrived(&mut self, fetch: Fetch) {
         let (topic, from, bytes_max, until) = (fetch.topic.clone(), fetch.from, fetch.bytes_max, fetch.until);
-        self.pending.push_back(Group { fetches: vec![fetch], topic, from, bytes_max, until });
+        self.pending.push_back(Group { fetches: vec![fetch], topic, from, bytes_max, until, woken: false });
     }
 
     fn start(&mut self) {
@@ -127,6 +129,16 @@ impl Readers {
 
     fn looked(&mut self, group: Group, looked: Looked) {
         match looked {
+            // They were parked already: a server that is away for a moment is no answer to them.
+            Looked::Failed(error) if error.transient && group.woken => {
+                let TopicFrom::Offset(offset) = group.from else { return };
+                // Everything is news behind this, so they are looked at again as soon as it can be.
+                let again = Hint { id: "0-0".into(), offset };
+                for fetch in group.fetches {
+                    self.park(fetch, &again);
+                }
+                self.tell_tail();
+            }
             Looked::Failed(error) => {
                 group.fetches.into_iter().for_each(|fetch| fetch.done.complete(Err(error.clone())));
             }
@@ -192,7 +204,14 @@ impl Readers {
                 continue;
             }
             let (from, bytes_max) = (fetch.from, fetch.bytes_max);
-            groups.push(Group { fetches: vec![fetch], topic: topic.clone(), from, bytes_max, until });
+            groups.push(Group {
+                fetches: vec![fetch],
+                topic: topic.clone(),
+                from,
+                bytes_max,
+                until,
+                woken: true,
+            });
         }
         self.pending.extend(groups);
         self.tell_tail();

@@ -182,7 +182,7 @@ while not ended and bytes < tonumber(ARGV[3]) and #entries < tonumber(ARGV[4]) d
     until_id = entry[1]
     if at >= want then
       local data = field(entry, 'data')
-      entries[#entries + 1] = {entry[1], text(at), data, n and 1 or 0}
+      entries[#entries + 1] = {entry[1], text(at), data or false, n and 1 or 0}
       bytes = bytes + #(data or '') + 64
     else
       passed = passed + 1

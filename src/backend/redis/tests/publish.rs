@@ -120,15 +120,11 @@ impl Shard {
                 assert!(!failed || answer.is_err(), "{}: taken behind a failed one", self.connection);
                 failed |= answer.is_err();
                 if answer.is_err() {
-                    self.again(batch, &some[0]);
+                    wait_for("a batch to be taken again", || publish(&*self.bus, batch).is_ok());
                 }
             }
             next += some.len();
         }
-    }
-
-    fn again(&self, batch: &Arc<Batch>, _first: &Arc<Batch>) {
-        wait_for("a batch to be taken again", || publish(&*self.bus, batch).is_ok());
     }
 }
 

@@ -82,7 +82,7 @@ impl RedisServer {
         let client = redis::Client::open(self.url()).expect("a client");
         let mut connection = client.get_connection().expect("a connection");
         let mut command = redis::cmd(words[0]);
-        words[1..].iter().for_each(|word| drop(command.arg(*word)));
+        command.arg(&words[1..]);
         command.query(&mut connection).expect("an answer")
     }
 }

@@ -58,6 +58,7 @@ impl Fleet {
                 self.judge_put((held, epoch), wanted, &document, head, value)
             }
             What::Delete => self.judge_delete(head),
+            What::Expect => Verdict::Write,
             What::Transfer { to, epoch, .. } => self.judge_transfer(&to, epoch, head),
             What::Claim { epoch } => self.judge_claim(epoch, held, head),
             What::Take { from, epoch } => self.judge_take(id, from.as_ref(), epoch, head, value),

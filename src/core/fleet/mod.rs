@@ -183,6 +183,7 @@ impl Fleet {
             FleetInput::Claim { asker, id } => self.claim(asker, id, fx),
             FleetInput::Unclaim { id } => self.unclaim(id, fx),
             FleetInput::Store { asker, id, epoch, document } => self.store(asker, id, epoch, document, fx),
+            FleetInput::Expect { asker, id } => self.submit(id, What::Expect, Some(asker), fx),
             FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
             // Its document is ours until this run ends, and nothing writes it.
             FleetInput::Untakeable { .. } => {}
@@ -306,7 +307,7 @@ impl Fleet {
             Pending::Join => self.join_written(answer, fx),
             Pending::Tombstone(incarnation) => self.tombstoned(&incarnation, answer),
             Pending::Bucket(number, generation) => self.bucket_written(number, generation, answer),
-            Pending::BucketRead(number) => self.bucket_read(number, answer),
+            Pending::BucketRead(number) => self.bucket_read(number, answer, fx),
             Pending::Record(id) => self.record_written(id, answer, fx),
             Pending::RecordRead(ids) => self.records_read(ids, answer, fx),
             Pending::Estate(incarnation) => self.estate_read(&incarnation, answer, fx),

@@ -19,6 +19,8 @@ pub enum Held {
     No,
     /// By a placeholder, while it is being dialled.
     Placeholder,
+    /// Listed as ours, and not handed over yet.
+    Expected,
     Yes,
 }
 
@@ -58,6 +60,7 @@ pub enum What {
         document: Bytes,
     },
     Delete,
+    Expect,
     Transfer {
         to: Arc<str>,
         epoch: u64,
@@ -175,6 +178,8 @@ impl Fleet {
             return fx.extend(asker.map(|who| refusal(who, "this instance is leaving the fleet")));
         }
         let now = self.now.boot;
+        // Whoever hands over must know whether he did.
+        let transfers = matches!(what, What::Transfer { .. });
         let fresh = match what {
             What::Put { .. } | What::Claim { .. } => Known::Absent,
             _ => Known::Read,
@@ -200,7 +205,9 @@ impl Fleet {
                 job.askers.extend(asker);
             }
         }
-        if let Some((asker, _)) = asker {
+        if let Some((asker, _)) = asker
+            && !transfers
+        {
             self.asks.push_back((now + self.setup.timings.ask, asker, id));
         }
     }
@@ -212,13 +219,19 @@ impl Fleet {
         {
             let Some((_, asker, id)) = self.asks.pop_front() else { break };
             let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else { continue };
+            let mut given_up = None;
             for job in work.jobs() {
                 if let Some(at) = job.askers.iter().position(|(waits, _)| *waits == asker) {
-                    let who = job.askers.swap_remove(at);
-                    self.counters.given_up += 1;
-                    fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
+                    given_up = Some(job.askers.swap_remove(at));
                     break;
                 }
+            }
+            let Some(who) = given_up else { continue };
+            self.counters.given_up += 1;
+            fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
+            if who.1 && work.next.is_none() && work.run.askers.is_empty() {
+                // Nobody will dial under this claim.
+                self.unclaim(id, fx);
             }
         }
     }
@@ -286,6 +299,14 @@ impl Fleet {
                 return true;
             }
         }
+        if matches!(work.run.what, What::Expect) {
+            let listed = entry.listed;
+            match self.is_listed(id, listed) {
+                true => self.end(id, End::Done, fx),
+                false => self.list_first(id),
+            }
+            return false;
+        }
         let Some(expect) = entry.known.expect() else {
             work.busy = true;
             return true;
@@ -323,7 +344,7 @@ impl Fleet {
             What::Put { document, .. } | What::Transfer { document, .. } => Some(document.clone()),
             What::Claim { epoch } => Some(placeholder(id, &me, *epoch)),
             What::Take { .. } => work.prepared.clone(),
-            What::Delete => None,
+            What::Delete | What::Expect => None,
         };
         work.busy = true;
         match (value, expect) {
@@ -408,6 +429,7 @@ impl Fleet {
                 let document = document.clone();
                 fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
             }
+            (What::Expect, End::Done) if before == Held::No => entry.held = Held::Expected,
             (What::Delete, End::Done) => (entry.held, entry.known) = (Held::No, Known::Absent),
             (What::Transfer { .. }, End::Done) => (entry.held, entry.known) = (Held::No, Known::Read),
             (_, End::Lost(epoch)) => {

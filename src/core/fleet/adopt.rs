@@ -148,7 +148,7 @@ impl Fleet {
             let Some((_, id)) = estate.queue.pop_first() else { return };
             if self.entries.contains_key(&id) {
                 // Ours already; or busy with something else, and then looked at once more.
-                if self.entries.get(&id).is_some_and(|entry| !entry.is_held()) {
+                if self.entries.get(&id).is_some_and(|entry| !entry.is_ours()) {
                     estate.queue.insert((now + RETRY, id));
                 }
                 continue;

@@ -59,6 +59,8 @@ impl Bucket {
         if self.generation > 0 {
             self.known = Known::Read;
             self.generation += 1;
+            // Nothing counts as listed any more.
+            self.written = 0;
             self.due = now;
         }
     }
@@ -155,8 +157,10 @@ impl Fleet {
         bucket.busy = false;
         let DocAnswer::Written(version) = answer else {
             bucket.known = Known::Read;
-            if !matches!(answer, DocAnswer::Conflict) {
-                self.store_failed();
+            match answer {
+                // Our own write that was late, or a store that went back in time.
+                DocAnswer::Conflict => bucket.written = 0,
+                _ => self.store_failed(),
             }
             return;
         };

@@ -254,7 +254,7 @@ impl Fleet {
 
     /// Connections whose records are this instance's, as far as it knows.
     pub fn owned(&self) -> usize {
-        self.entries.values().filter(|entry| entry.is_held()).count()
+        self.entries.values().filter(|entry| entry.is_ours()).count()
     }
 
     pub fn counters(&self) -> FleetCounters {

@@ -95,10 +95,14 @@ impl Entry {
         self.held != Held::No
     }
 
+    pub fn is_ours(&self) -> bool {
+        matches!(self.held, Held::Yes | Held::Placeholder)
+    }
+
     /// The version that the store should have, when nothing is under way.
     pub fn settled_at(&self) -> Option<Version> {
         match (&self.known, &self.work) {
-            (Known::At(version), None) if self.is_held() => Some(version.clone()),
+            (Known::At(version), None) if self.is_ours() => Some(version.clone()),
             _ => None,
         }
     }
@@ -117,7 +121,7 @@ impl Work {
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
         if let Some(entry) = self.entries.get(&id)
-            && entry.is_held()
+            && entry.is_ours()
             && entry.work.is_none()
         {
             let claim = Claim::Mine { epoch: entry.epoch };
@@ -299,6 +303,11 @@ impl Fleet {
                 return true;
             }
         }
+        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder) {
+            let claim = Claim::Mine { epoch: entry.epoch };
+            self.end(id, End::Claimed(claim), fx);
+            return false;
+        }
         if matches!(work.run.what, What::Expect) {
             let listed = entry.listed;
             match self.is_listed(id, listed) {
@@ -458,6 +467,10 @@ impl Fleet {
             self.index.dirty();
         }
         if let Some(next) = next {
+            if !entry.is_held() && entry.known != Known::Absent {
+                // What stands there is another's: seen by the last job, not by the next.
+                entry.known = Known::Read;
+            }
             entry.work = Some(Work::new(next));
             self.ready.insert((self.now.boot, id.clone()));
         } else if !entry.is_held() {

@@ -87,6 +87,8 @@ struct World {
     stats: Stats,
     hash: u64,
     trace: VecDeque<String>,
+    /// `WSM_TRACE=minted-7` leaves everything out of the trace that is about others.
+    watched: Option<String>,
 }
 
 fn simulate(seed: u64, canary: Canary) -> Result<(u64, Stats), String> {

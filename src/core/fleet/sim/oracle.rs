@@ -11,10 +11,14 @@ impl World {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         self.hash = self.hash.rotate_left(23) ^ self.now;
+        let shown = format!("{what} {more}");
+        if self.watched.as_ref().is_some_and(|word| !more.contains(word.as_str()) && more.contains('-')) {
+            return;
+        }
         if self.trace.len() == TRACE_LINES {
             self.trace.pop_front();
         }
-        self.trace.push_back(format!("{:>10.3} ms {at} {what} {more}", self.now as f64 / 1e6));
+        self.trace.push_back(format!("{:>10.3} ms {at} {shown}", self.now as f64 / 1e6));
     }
 
     pub fn perform(&mut self, at: usize, effect: FleetEffect) {
@@ -46,6 +50,7 @@ impl World {
                 self.instances[at].until = Boot::ZERO;
                 self.instances[at].advisory = false;
                 self.instances[at].held.clear();
+                self.instances[at].dialling.clear();
             }
             FleetEffect::Take { id, epoch, .. } => {
                 self.stats.taken += 1;
@@ -106,8 +111,8 @@ impl World {
         self.note(at, "writes all again", "");
         let held: Vec<_> = self.instances[at].held.iter().map(|(id, epoch)| (id.clone(), *epoch)).collect();
         let life = self.instances[at].life;
-        for (id, epoch) in held {
-            self.after(MILLI, Event::Later { at, life, what: Planned::TakeOver(id, epoch) });
+        for (id, _) in held {
+            self.after(MILLI, Event::Later { at, life, what: Planned::Again(id) });
         }
     }
 
@@ -120,6 +125,7 @@ impl World {
             && !self.instances[at].held.contains_key(&id)
         {
             let life = self.instances[at].life;
+            self.instances[at].dialling.insert(id.clone());
             let what = if self.rng.chance(750) {
                 Planned::Dialled(id, epoch)
             } else {
@@ -135,8 +141,12 @@ impl World {
             panic!("{asker:?} was answered twice");
         };
         match (wants, result) {
-            (Wants::Store(id, epoch), Ok(())) => {
+            (Wants::Store(id, epoch, fresh), Ok(())) => {
                 self.stats.stored += 1;
+                if self.instances[at].closed || !fresh && !self.instances[at].held.contains_key(&id) {
+                    // Given away or forgotten since.
+                    return;
+                }
                 let known = self.instances[at].held.insert(id.clone(), epoch);
                 if known.is_none() {
                     self.note(at, "holds", &format!("{id} {epoch}"));
@@ -160,7 +170,7 @@ impl World {
                 self.after(MILLI, Event::Later { at: from, life, what });
             }
             (Wants::Expect(id, _), Err(_)) => self.forget_soon(at, id),
-            (Wants::Store(id, _), Err(_)) => {
+            (Wants::Store(id, ..), Err(_)) => {
                 self.standing.remove(&id);
                 if !self.instances[at].held.contains_key(&id) {
                     self.forget_soon(at, id);
@@ -190,8 +200,8 @@ impl World {
         let mut owners = BTreeMap::new();
         for at in 0..self.instances.len() {
             assert!(self.is_valid(at) && !self.instances[at].advisory, "{at} has no lease");
-            let asked = self.instances[at].asked.len();
-            assert_eq!(asked, 0, "{at} left {asked} callers unanswered");
+            let asked = &self.instances[at].asked;
+            assert!(asked.is_empty(), "{at} left callers unanswered: {asked:?}");
             let fleet = self.instances[at].fleet.as_ref().unwrap();
             assert_eq!(fleet.members().len(), 2, "{at} does not see the others");
             owners.insert(fleet.me().incarnation.clone(), at);
@@ -200,8 +210,8 @@ impl World {
         for id in &records {
             let doc = &self.store.docs[&record_key(id)];
             let Read::Good(head) = decode_record(&doc.value) else { panic!("{id} is broken") };
-            let owner = head.owner.and_then(|owner| owners.get(&owner).copied());
-            let Some(at) = owner else { panic!("{id} is nobody's") };
+            let owner = head.owner.as_ref().and_then(|owner| owners.get(owner).copied());
+            let Some(at) = owner else { panic!("{id} is nobody's, but {head:?}") };
             let held = self.instances[at].held.get(id);
             assert!(held == Some(&head.epoch), "{id} is {at}'s with {} but it holds {held:?}", head.epoch);
         }

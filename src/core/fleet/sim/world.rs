@@ -46,18 +46,30 @@ pub enum Planned {
     Dialled(ConnectionId, u64),
     DialFailed(ConnectionId),
     TakeOver(ConnectionId, u64),
+    Again(ConnectionId),
     HandOver(ConnectionId, usize),
     Forget(ConnectionId),
 }
 
 /// Why a caller waits.
+#[derive(Debug)]
 pub enum Wants {
-    Store(ConnectionId, u64),
+    /// The last: it is not held yet.
+    Store(ConnectionId, u64, bool),
     Claim(ConnectionId),
     Forget(ConnectionId),
     Transfer(ConnectionId, u64, usize),
     /// From which instance it comes.
     Expect(ConnectionId, usize),
+}
+
+impl Wants {
+    fn id(&self) -> &ConnectionId {
+        match self {
+            Wants::Store(id, ..) | Wants::Expect(id, _) => id,
+            Wants::Claim(id) | Wants::Forget(id) | Wants::Transfer(id, ..) => id,
+        }
+    }
 }
 
 pub struct Instance {
@@ -72,9 +84,13 @@ pub struct Instance {
     pub until: Boot,
     pub advisory: bool,
     pub leaving: bool,
+    /// All sockets are closed, for good.
+    pub closed: bool,
     /// What its shards hold, with the epoch.
     pub held: BTreeMap<ConnectionId, u64>,
     pub asked: BTreeMap<Asker, Wants>,
+    /// Claimed, and being dialled.
+    pub dialling: BTreeSet<ConnectionId>,
     pub tick_at: u64,
 }
 
@@ -94,8 +110,10 @@ impl World {
                 until: Boot::ZERO,
                 advisory: false,
                 leaving: false,
+                closed: false,
                 held: BTreeMap::new(),
                 asked: BTreeMap::new(),
+                dialling: BTreeSet::new(),
                 tick_at: 0,
             })
             .collect();
@@ -121,6 +139,7 @@ impl World {
             stats: Stats::default(),
             hash: seed,
             trace: VecDeque::new(),
+            watched: std::env::var("WSM_TRACE").ok(),
             rng,
         };
         for at in 0..world.instances.len() {
@@ -190,6 +209,8 @@ impl World {
             Event::Start(at) => self.start(at),
             Event::Left(at, life) => {
                 if self.instances[at].life == life && self.instances[at].fleet.is_some() {
+                    self.instances[at].held.clear();
+                    self.instances[at].closed = true;
                     self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Left, fx));
                 }
             }
@@ -210,8 +231,12 @@ impl World {
         input(fleet, now, &mut fx);
         fleet.check();
         let next = fleet.poll_timeout();
+        let life = self.instances[at].life;
         for effect in fx {
-            self.perform(at, effect);
+            // The process ends with `Left`.
+            if self.instances[at].life == life {
+                self.perform(at, effect);
+            }
         }
         if self.instances[at].fleet.is_none() || next == Boot::FAR {
             return;
@@ -239,6 +264,7 @@ impl World {
         instance.life += 1;
         instance.fleet = Some(fleet);
         instance.leaving = false;
+        instance.closed = false;
         instance.tick_at = u64::MAX;
         self.note(at, "starts", &word);
         self.step(at, |fleet, now, fx| fleet.tick(now, fx));
@@ -257,17 +283,14 @@ impl World {
         }
         instance.life += 1;
         instance.held.clear();
+        instance.dialling.clear();
         for (_, wants) in std::mem::take(&mut instance.asked) {
             if let Wants::Transfer(id, epoch, other) = &wants {
                 let (life, what) = (self.instances[*other].life, Planned::TakeOver(id.clone(), *epoch));
                 self.after(6000 * MILLI, Event::Later { at: *other, life, what });
             }
             // Nobody knows any more what became of it.
-            match wants {
-                Wants::Store(id, _) | Wants::Expect(id, _) | Wants::Claim(id) | Wants::Forget(id) | Wants::Transfer(id, ..) => {
-                    self.standing.remove(&id);
-                }
-            }
+            self.standing.remove(wants.id());
         }
         let instance = &mut self.instances[at];
         instance.until = Boot::ZERO;
@@ -393,6 +416,7 @@ impl World {
         self.after(wait, Event::Caller(at));
         let held: Vec<(ConnectionId, u64)> =
             self.instances[at].held.iter().map(|(id, epoch)| (id.clone(), *epoch)).collect();
+        let held: Vec<_> = held.into_iter().filter(|(id, _)| !self.is_busy(at, id)).collect();
         match self.rng.below(10) {
             0..3 if self.standing.len() < 40 => {
                 self.next_id += 1;
@@ -402,7 +426,7 @@ impl World {
             }
             3..5 => {
                 let id = ConnectionId::parse(&format!("chosen-{}", self.rng.below(12))).unwrap();
-                if !self.instances[at].held.contains_key(&id) {
+                if !self.instances[at].held.contains_key(&id) && !self.is_busy(at, &id) {
                     let asker = self.asker(at, Wants::Claim(id.clone()));
                     self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Claim { asker, id }, fx));
                 }
@@ -458,13 +482,20 @@ impl World {
     pub fn planned(&mut self, at: usize, what: Planned) {
         match what {
             Planned::Dialled(id, epoch) => {
+                self.instances[at].dialling.remove(&id);
                 let epoch = epoch.max(self.clocks(at).wall.unix_millis());
                 self.store(at, id, epoch);
             }
             Planned::DialFailed(id) => {
+                self.instances[at].dialling.remove(&id);
                 self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Unclaim { id }, fx));
             }
             Planned::TakeOver(id, epoch) => self.store(at, id, epoch),
+            Planned::Again(id) => {
+                if let Some(epoch) = self.instances[at].held.get(&id).copied() {
+                    self.store(at, id, epoch);
+                }
+            }
             Planned::HandOver(id, other) => self.hand_over(at, id, other),
             Planned::Forget(id) => {
                 self.standing.remove(&id);
@@ -477,9 +508,16 @@ impl World {
 
     pub fn store(&mut self, at: usize, id: ConnectionId, epoch: u64) {
         let document = document(&id, epoch, self.rng.next());
-        let asker = self.asker(at, Wants::Store(id.clone(), epoch));
+        let fresh = !self.instances[at].held.contains_key(&id);
+        let asker = self.asker(at, Wants::Store(id.clone(), epoch, fresh));
         let input = FleetInput::Store { asker, id, epoch, document };
         self.step(at, |fleet, now, fx| fleet.handle(now, input, fx));
+    }
+
+    /// Something else is being done about it; a shard knows.
+    fn is_busy(&self, at: usize, id: &ConnectionId) -> bool {
+        let instance = &self.instances[at];
+        instance.dialling.contains(id) || instance.asked.values().any(|wants| wants.id() == id)
     }
 
     pub fn asker(&mut self, at: usize, wants: Wants) -> Asker {

@@ -162,7 +162,10 @@ impl Fleet {
     pub(super) fn settled(&mut self, id: &ConnectionId, foreign: bool, again: bool) {
         for watch in self.watches.values_mut() {
             if let Some(estate) = &mut watch.estate {
-                estate.open.remove(id);
+                let open = estate.open.remove(id);
+                if open && again {
+                    estate.queue.insert((self.now.boot + RETRY, id.clone()));
+                }
             }
         }
         if foreign {

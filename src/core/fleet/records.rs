@@ -85,7 +85,7 @@ pub enum End {
     Claimed(Claim),
     /// Taken over: the record as it stands now.
     Taken(Bytes),
-    /// Nothing to take; an id of the index is looked at again after a while when it says so.
+    /// Nothing to take, or not now: then it is looked at again after a while.
     Nothing { again: bool },
     Failed(String),
 }

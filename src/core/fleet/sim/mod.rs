@@ -26,7 +26,7 @@ const HEALING: u64 = 60_000 * MILLI;
 const MILLI: u64 = 1_000_000;
 /// After a rollback of the store two may hold one connection, for as long as it takes to notice:
 /// no compare-and-set can know what was forgotten.
-const ROLLBACK_GRACE: u64 = 13_000 * MILLI;
+const ROLLBACK_GRACE: u64 = 30_000 * MILLI;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stats {

@@ -201,7 +201,7 @@ impl World {
             }
             Event::Caller(at) => self.caller(at),
             Event::Later { at, life, what } => {
-                if self.instances[at].life == life {
+                if self.instances[at].life == life && self.instances[at].fleet.is_some() {
                     self.planned(at, what);
                 }
             }
@@ -229,7 +229,10 @@ impl World {
         let Some(fleet) = &mut self.instances[at].fleet else { return };
         let mut fx = Vec::new();
         input(fleet, now, &mut fx);
-        fleet.check();
+        // It looks at everything; a fault of the books stays until it is looked for.
+        if self.stats.steps.is_multiple_of(8) {
+            fleet.check();
+        }
         let next = fleet.poll_timeout();
         let life = self.instances[at].life;
         for effect in fx {

@@ -44,7 +44,7 @@ use std::{
 type Effects = Vec<FleetEffect>;
 
 /// Everything that is not urgent is looked at this often.
-const HEARTBEAT: Duration = Duration::from_millis(250);
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Greater numbers are not exact in other people's JSON; such an epoch is nobody's honest one.
 const EPOCH_MAX: u64 = (1 << 53) - 1;
 
@@ -277,6 +277,14 @@ impl Fleet {
             bucket.check(number);
             assert!(bucket.ids.iter().all(|id| self.entries.contains_key(id)), "bucket {number} lists a stranger");
         }
+    }
+
+    /// Nothing is written, taken or removed any more but the lease.
+    #[cfg(test)]
+    fn is_at_rest(&self) -> bool {
+        self.entries.values().all(|entry| entry.work.is_none())
+            && self.buckets.iter().all(Bucket::is_quiet)
+            && self.watches.values().all(|watch| !watch.listed || watch.estate.is_none())
     }
 
     fn enter(&mut self, now: FleetNow, fx: &mut Effects) {

@@ -5,6 +5,14 @@ use super::{
     *,
 };
 
+macro_rules! need {
+    ($holds:expr, $($why:tt)*) => {
+        if !$holds {
+            return Err(format!($($why)*));
+        }
+    };
+}
+
 impl World {
     pub fn note(&mut self, at: usize, what: &str, more: &str) {
         for byte in what.bytes().chain(more.bytes()).chain([at as u8]) {
@@ -121,6 +129,7 @@ impl World {
             panic!("{asker:?} was answered twice, or wrongly");
         };
         self.stats.claims += 1;
+        self.note(at, "is told of its claim", &format!("{id} {claim:?}"));
         if let Claim::Mine { epoch } = claim
             && !self.instances[at].held.contains_key(&id)
         {
@@ -195,41 +204,45 @@ impl World {
         self.after(MILLI, Event::Later { at, life, what: Planned::Forget(id) });
     }
 
-    /// The world was well for a minute: every connection has its owner, and the list is right.
-    pub fn demand_health(&mut self) {
+    /// The world is well: every connection has its owner, and the list is right.
+    pub fn is_healthy(&self) -> Result<(), String> {
         let mut owners = BTreeMap::new();
         for at in 0..self.instances.len() {
-            assert!(self.is_valid(at) && !self.instances[at].advisory, "{at} has no lease");
+            need!(self.is_valid(at) && !self.instances[at].advisory, "{at} has no lease");
             let asked = &self.instances[at].asked;
-            assert!(asked.is_empty(), "{at} left callers unanswered: {asked:?}");
-            let fleet = self.instances[at].fleet.as_ref().unwrap();
-            assert_eq!(fleet.members().len(), 2, "{at} does not see the others");
+            need!(asked.is_empty(), "{at} left callers unanswered: {asked:?}");
+            let Some(fleet) = &self.instances[at].fleet else { return Err(format!("{at} does not run")) };
+            need!(fleet.members().len() == 2, "{at} does not see the others");
             owners.insert(fleet.me().incarnation.clone(), at);
         }
         let records = self.store.records();
         for id in &records {
             let doc = &self.store.docs[&record_key(id)];
-            let Read::Good(head) = decode_record(&doc.value) else { panic!("{id} is broken") };
+            let Read::Good(head) = decode_record(&doc.value) else { return Err(format!("{id} is broken")) };
             let owner = head.owner.as_ref().and_then(|owner| owners.get(owner).copied());
-            let Some(at) = owner else { panic!("{id} is nobody's, but {head:?}") };
+            let Some(at) = owner else { return Err(format!("{id} is nobody's, but {head:?}")) };
             let held = self.instances[at].held.get(id);
-            assert!(held == Some(&head.epoch), "{id} is {at}'s with {} but it holds {held:?}", head.epoch);
+            need!(held == Some(&head.epoch), "{id} is {at}'s with {} but it holds {held:?}", head.epoch);
         }
         for (at, instance) in self.instances.iter().enumerate() {
             for id in instance.held.keys() {
-                assert!(records.contains(id), "{at} holds {id}, which is not stored");
+                need!(records.contains(id), "{at} holds {id}, which is not stored");
             }
         }
         if !self.rolls_back {
             for id in self.standing.keys() {
-                assert!(records.contains(id), "{id} is lost");
+                need!(records.contains(id), "{id} is lost");
             }
         }
         let index = self.store.docs.get(INDEX).map(|doc| decode_ids(&doc.value));
-        let Some(Read::Good(index)) = index else { panic!("the index is {index:?}") };
-        assert_eq!(index.ids, records, "the index");
+        let Some(Read::Good(index)) = index else { return Err(format!("the index is {index:?}")) };
+        need!(index.ids == records, "the index is {:?}, the records {records:?}", index.ids);
+        Ok(())
+    }
+
+    pub fn count(&mut self) {
         for instance in &mut self.instances {
-            let counters = instance.fleet.as_ref().map(|fleet| fleet.counters()).unwrap();
+            let Some(counters) = instance.fleet.as_ref().map(|fleet| fleet.counters()) else { continue };
             self.stats.fences += counters.fences;
             self.stats.store_losses += counters.store_losses;
         }

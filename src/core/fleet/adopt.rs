@@ -148,7 +148,7 @@ impl Fleet {
             let Some((_, id)) = estate.queue.pop_first() else { return };
             if self.entries.contains_key(&id) {
                 // Ours already; or busy with something else, and then looked at once more.
-                if self.entries.get(&id).is_some_and(|entry| !entry.is_held()) {
+                if self.entries.get(&id).is_some_and(|entry| !entry.is_ours()) {
                     estate.queue.insert((now + RETRY, id));
                 }
                 continue;
@@ -162,7 +162,10 @@ impl Fleet {
     pub(super) fn settled(&mut self, id: &ConnectionId, foreign: bool, again: bool) {
         for watch in self.watches.values_mut() {
             if let Some(estate) = &mut watch.estate {
-                estate.open.remove(id);
+                let open = estate.open.remove(id);
+                if open && again {
+                    estate.queue.insert((self.now.boot + RETRY, id.clone()));
+                }
             }
         }
         if foreign {

@@ -3,8 +3,9 @@
 
 use super::{
     Effects, Fleet, Known, Pending,
-    document::{BUCKETS, bucket_key, encode_ids},
+    document::{BUCKETS, Read, bucket_key, decode_ids, encode_ids},
     io::{Boot, DocAnswer},
+    records::What,
 };
 use crate::core::id::{ConnectionId, shard_of};
 use std::{collections::BTreeSet, time::Duration};
@@ -58,6 +59,8 @@ impl Bucket {
         if self.generation > 0 {
             self.known = Known::Read;
             self.generation += 1;
+            // Nothing counts as listed any more.
+            self.written = 0;
             self.due = now;
         }
     }
@@ -130,16 +133,21 @@ impl Fleet {
         }
     }
 
-    pub(super) fn bucket_read(&mut self, number: usize, answer: DocAnswer) {
+    pub(super) fn bucket_read(&mut self, number: usize, answer: DocAnswer, fx: &mut Effects) {
         let bucket = &mut self.buckets[number];
         bucket.busy = false;
-        match answer {
-            // Whatever stands there: this list is ours alone and written as we know it.
-            DocAnswer::Got(found) => {
-                bucket.known = Known::of(found.first().and_then(Option::as_ref));
-                self.store_answered();
+        let DocAnswer::Got(found) = answer else { return self.store_failed() };
+        let found = found.into_iter().next().flatten();
+        // Whatever stands there: this list is ours alone and written as we know it.
+        bucket.known = Known::of(found.as_ref());
+        self.store_answered();
+        let listed = found.map(|found| decode_ids(&found.value));
+        let Some(Read::Good(listed)) = listed else { return };
+        for id in listed.ids {
+            // A store that went back in time brought back what was deleted or given away since.
+            if !self.entries.contains_key(&id) {
+                self.submit(id, What::Delete, None, fx);
             }
-            _ => self.store_failed(),
         }
     }
 
@@ -149,8 +157,10 @@ impl Fleet {
         bucket.busy = false;
         let DocAnswer::Written(version) = answer else {
             bucket.known = Known::Read;
-            if !matches!(answer, DocAnswer::Conflict) {
-                self.store_failed();
+            match answer {
+                // Our own write that was late, or a store that went back in time.
+                DocAnswer::Conflict => bucket.written = 0,
+                _ => self.store_failed(),
             }
             return;
         };

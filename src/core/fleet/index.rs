@@ -5,7 +5,7 @@ use super::{
     Effects, Fleet, Known, Pending,
     document::{BUCKETS, INDEX, Read, bucket_key, decode_ids, encode_ids},
     io::{Boot, DocAnswer, Trouble},
-    records::{Held, What},
+    records::What,
 };
 use crate::core::id::ConnectionId;
 use bytes::Bytes;
@@ -116,7 +116,7 @@ impl Fleet {
 
     /// Ours as we know them, others' as they list them.
     fn listed_ids(&self) -> BTreeSet<ConnectionId> {
-        let ours = self.entries.iter().filter(|(_, entry)| entry.held != Held::No).map(|(id, _)| id);
+        let ours = self.entries.iter().filter(|(_, entry)| entry.is_ours()).map(|(id, _)| id);
         let theirs = self.watches.values().filter_map(|watch| watch.view.as_ref()).flat_map(|view| &view.ids);
         ours.chain(theirs).cloned().collect()
     }

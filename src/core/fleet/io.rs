@@ -114,8 +114,13 @@ pub enum FleetInput {
     /// Everything is closed: what is still to be written is written, then the lease is given back
     /// and what is still ours is free at once. `FleetEffect::Left` follows.
     Left,
-    /// Hand a connection to a member that has dialled it already. Answered by `Effect::Stored`;
-    /// then the member's own `Store` with this epoch finds itself the owner.
+    /// A member is about to hand this connection over: it is listed as ours first, so that it is
+    /// not forgotten when we die in the middle. Answered by `Effect::Stored`; then the member may
+    /// `Transfer`, and our `Store` (which must follow in any case: `Lost` says that nothing was
+    /// handed over) makes it ours. `Forget` takes it back.
+    Expect { asker: Asker, id: ConnectionId },
+    /// Hand a connection to a member that expects it. Answered by `Effect::Stored`, without a
+    /// deadline: only when it is known whether it happened, or with the loss of our lease.
     Transfer { asker: Asker, id: ConnectionId, to: Arc<str>, epoch: u64, document: Bytes },
 }
 

@@ -58,6 +58,7 @@ impl Fleet {
                 self.judge_put((held, epoch), wanted, &document, head, value)
             }
             What::Delete => self.judge_delete(head),
+            What::Expect => Verdict::Write,
             What::Transfer { to, epoch, .. } => self.judge_transfer(&to, epoch, head),
             What::Claim { epoch } => self.judge_claim(epoch, held, head),
             What::Take { from, epoch } => self.judge_take(id, from.as_ref(), epoch, head, value),
@@ -88,7 +89,7 @@ impl Fleet {
 
     fn unreadable(&mut self, id: &ConnectionId, what: &What, why: &str, fx: &mut Effects) {
         let end = match what {
-            What::Take { .. } => End::Nothing { again: true },
+            What::Take { from, .. } => End::Nothing { again: from.is_none() },
             _ => End::Failed(format!("the record {} {why}; it is left alone", record_key(id))),
         };
         self.end(id, end, fx);
@@ -167,9 +168,13 @@ impl Fleet {
         let nothing = |again| Verdict::End(End::Nothing { again });
         let (Some(head), Some(found)) = (head, found) else { return nothing(false) };
         let takeable = match self.owner(&head) {
-            Owner::Me if epoch > 0 && head.epoch == epoch => return Verdict::End(End::Taken(found)),
-            // A claim of ours meanwhile, or what the list had lost: it is ours already.
-            Owner::Me => return nothing(false),
+            // One of our attempts happened, be it a late one.
+            Owner::Me if epoch > 0 => {
+                self.chose(id, head.epoch);
+                return Verdict::End(End::Taken(found));
+            }
+            // Handed to us when we had stopped to expect it.
+            Owner::Me => true,
             Owner::Nobody => from.is_none(),
             Owner::Dead => from.is_none() || from == head.owner.as_ref(),
             Owner::Live(_) => false,
@@ -184,7 +189,7 @@ impl Fleet {
             }
         };
         if !takeable || !self.may_take() {
-            return nothing(from.is_none() && takeable);
+            return nothing(takeable);
         }
         if head.claim {
             return self.drop_placeholder(id);
@@ -193,12 +198,16 @@ impl Fleet {
             Canary::KeepsEpoch => head.epoch,
             _ => self.next_epoch(head.epoch),
         };
-        let Some(document) = take(&found, &self.me, epoch) else { return nothing(true) };
+        let Some(document) = take(&found, &self.me, epoch) else { return nothing(from.is_none()) };
+        self.chose(id, epoch);
+        Verdict::WriteThis(document)
+    }
+
+    fn chose(&mut self, id: &ConnectionId, epoch: u64) {
         let work = self.entries.get_mut(id).and_then(|entry| entry.work.as_mut());
         if let Some(What::Take { epoch: chosen, .. }) = work.map(|work| &mut work.run.what) {
             *chosen = epoch;
         }
-        Verdict::WriteThis(document)
     }
 
     /// Its dial died with its owner: the job becomes a deletion, for the same askers (none).
@@ -222,8 +231,10 @@ impl Fleet {
         if entry.settled_at().as_ref() != Some(version) {
             return;
         }
-        let head = found.as_ref().map(|found| decode_record(&found.value));
-        match head {
+        if Known::of(found.as_ref()) == entry.known {
+            return;
+        }
+        match found.as_ref().map(|found| decode_record(&found.value)) {
             Some(Read::Good(head)) if head.owner.as_ref() != Some(&self.me.incarnation) && head.epoch >= entry.epoch => {
                 self.entries.remove(id);
                 self.unlist(id);
@@ -235,8 +246,7 @@ impl Fleet {
                 // Somebody else's doing: left alone, and said when we are to write it.
                 entry.known = Known::Read;
             }
-            _ if Known::of(found.as_ref()) != entry.known => self.store_lost(fx),
-            _ => {}
+            _ => self.store_lost(fx),
         }
     }
 }

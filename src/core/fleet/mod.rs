@@ -44,7 +44,7 @@ use std::{
 type Effects = Vec<FleetEffect>;
 
 /// Everything that is not urgent is looked at this often.
-const HEARTBEAT: Duration = Duration::from_millis(250);
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Greater numbers are not exact in other people's JSON; such an epoch is nobody's honest one.
 const EPOCH_MAX: u64 = (1 << 53) - 1;
 
@@ -183,6 +183,7 @@ impl Fleet {
             FleetInput::Claim { asker, id } => self.claim(asker, id, fx),
             FleetInput::Unclaim { id } => self.unclaim(id, fx),
             FleetInput::Store { asker, id, epoch, document } => self.store(asker, id, epoch, document, fx),
+            FleetInput::Expect { asker, id } => self.submit(id, What::Expect, Some(asker), fx),
             FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
             // Its document is ours until this run ends, and nothing writes it.
             FleetInput::Untakeable { .. } => {}
@@ -254,7 +255,7 @@ impl Fleet {
 
     /// Connections whose records are this instance's, as far as it knows.
     pub fn owned(&self) -> usize {
-        self.entries.values().filter(|entry| entry.is_held()).count()
+        self.entries.values().filter(|entry| entry.is_ours()).count()
     }
 
     pub fn counters(&self) -> FleetCounters {
@@ -277,6 +278,14 @@ impl Fleet {
             bucket.check(number);
             assert!(bucket.ids.iter().all(|id| self.entries.contains_key(id)), "bucket {number} lists a stranger");
         }
+    }
+
+    /// Nothing is written, taken or removed any more but the lease.
+    #[cfg(test)]
+    fn is_at_rest(&self) -> bool {
+        self.entries.values().all(|entry| entry.work.is_none())
+            && self.buckets.iter().all(Bucket::is_quiet)
+            && self.watches.values().all(|watch| !watch.listed || watch.estate.is_none())
     }
 
     fn enter(&mut self, now: FleetNow, fx: &mut Effects) {
@@ -307,7 +316,7 @@ impl Fleet {
             Pending::Join => self.join_written(answer, fx),
             Pending::Tombstone(incarnation) => self.tombstoned(&incarnation, answer),
             Pending::Bucket(number, generation) => self.bucket_written(number, generation, answer),
-            Pending::BucketRead(number) => self.bucket_read(number, answer),
+            Pending::BucketRead(number) => self.bucket_read(number, answer, fx),
             Pending::Record(id) => self.record_written(id, answer, fx),
             Pending::RecordRead(ids) => self.records_read(ids, answer, fx),
             Pending::Estate(incarnation) => self.estate_read(&incarnation, answer, fx),

@@ -383,6 +383,7 @@ impl Fleet {
     /// Forgets who is neither listed nor of any interest.
     fn prune(&mut self) {
         let (now, silence) = (self.now.boot, self.setup.timings.silence());
+        let before = self.watches.len();
         self.watches.retain(|_, watch| {
             let idle = watch.estate.as_ref().is_none_or(|estate| estate.is_idle());
             let over = match watch.sight {
@@ -393,6 +394,9 @@ impl Fleet {
             };
             watch.listed || !over
         });
+        if self.watches.len() != before {
+            self.index.dirty();
+        }
     }
 
     fn publish_members(&mut self, fx: &mut Effects) {

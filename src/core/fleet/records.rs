@@ -19,6 +19,8 @@ pub enum Held {
     No,
     /// By a placeholder, while it is being dialled.
     Placeholder,
+    /// Listed as ours, and not handed over yet.
+    Expected,
     Yes,
 }
 
@@ -58,6 +60,7 @@ pub enum What {
         document: Bytes,
     },
     Delete,
+    Expect,
     Transfer {
         to: Arc<str>,
         epoch: u64,
@@ -82,7 +85,7 @@ pub enum End {
     Claimed(Claim),
     /// Taken over: the record as it stands now.
     Taken(Bytes),
-    /// Nothing to take; an id of the index is looked at again after a while when it says so.
+    /// Nothing to take, or not now: then it is looked at again after a while.
     Nothing { again: bool },
     Failed(String),
 }
@@ -92,10 +95,14 @@ impl Entry {
         self.held != Held::No
     }
 
+    pub fn is_ours(&self) -> bool {
+        matches!(self.held, Held::Yes | Held::Placeholder)
+    }
+
     /// The version that the store should have, when nothing is under way.
     pub fn settled_at(&self) -> Option<Version> {
         match (&self.known, &self.work) {
-            (Known::At(version), None) if self.is_held() => Some(version.clone()),
+            (Known::At(version), None) if self.is_ours() => Some(version.clone()),
             _ => None,
         }
     }
@@ -114,7 +121,7 @@ impl Work {
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
         if let Some(entry) = self.entries.get(&id)
-            && entry.is_held()
+            && entry.is_ours()
             && entry.work.is_none()
         {
             let claim = Claim::Mine { epoch: entry.epoch };
@@ -175,6 +182,8 @@ impl Fleet {
             return fx.extend(asker.map(|who| refusal(who, "this instance is leaving the fleet")));
         }
         let now = self.now.boot;
+        // Whoever hands over must know whether he did.
+        let transfers = matches!(what, What::Transfer { .. });
         let fresh = match what {
             What::Put { .. } | What::Claim { .. } => Known::Absent,
             _ => Known::Read,
@@ -200,7 +209,9 @@ impl Fleet {
                 job.askers.extend(asker);
             }
         }
-        if let Some((asker, _)) = asker {
+        if let Some((asker, _)) = asker
+            && !transfers
+        {
             self.asks.push_back((now + self.setup.timings.ask, asker, id));
         }
     }
@@ -212,13 +223,19 @@ impl Fleet {
         {
             let Some((_, asker, id)) = self.asks.pop_front() else { break };
             let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else { continue };
+            let mut given_up = None;
             for job in work.jobs() {
                 if let Some(at) = job.askers.iter().position(|(waits, _)| *waits == asker) {
-                    let who = job.askers.swap_remove(at);
-                    self.counters.given_up += 1;
-                    fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
+                    given_up = Some(job.askers.swap_remove(at));
                     break;
                 }
+            }
+            let Some(who) = given_up else { continue };
+            self.counters.given_up += 1;
+            fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
+            if who.1 && work.next.is_none() && work.run.askers.is_empty() {
+                // Nobody will dial under this claim.
+                self.unclaim(id, fx);
             }
         }
     }
@@ -286,6 +303,19 @@ impl Fleet {
                 return true;
             }
         }
+        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder) {
+            let claim = Claim::Mine { epoch: entry.epoch };
+            self.end(id, End::Claimed(claim), fx);
+            return false;
+        }
+        if matches!(work.run.what, What::Expect) {
+            let listed = entry.listed;
+            match self.is_listed(id, listed) {
+                true => self.end(id, End::Done, fx),
+                false => self.list_first(id),
+            }
+            return false;
+        }
         let Some(expect) = entry.known.expect() else {
             work.busy = true;
             return true;
@@ -323,7 +353,7 @@ impl Fleet {
             What::Put { document, .. } | What::Transfer { document, .. } => Some(document.clone()),
             What::Claim { epoch } => Some(placeholder(id, &me, *epoch)),
             What::Take { .. } => work.prepared.clone(),
-            What::Delete => None,
+            What::Delete | What::Expect => None,
         };
         work.busy = true;
         match (value, expect) {
@@ -408,6 +438,7 @@ impl Fleet {
                 let document = document.clone();
                 fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
             }
+            (What::Expect, End::Done) if before == Held::No => entry.held = Held::Expected,
             (What::Delete, End::Done) => (entry.held, entry.known) = (Held::No, Known::Absent),
             (What::Transfer { .. }, End::Done) => (entry.held, entry.known) = (Held::No, Known::Read),
             (_, End::Lost(epoch)) => {
@@ -436,6 +467,10 @@ impl Fleet {
             self.index.dirty();
         }
         if let Some(next) = next {
+            if !entry.is_held() && entry.known != Known::Absent {
+                // What stands there is another's: seen by the last job, not by the next.
+                entry.known = Known::Read;
+            }
             entry.work = Some(Work::new(next));
             self.ready.insert((self.now.boot, id.clone()));
         } else if !entry.is_held() {

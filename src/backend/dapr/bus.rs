@@ -87,12 +87,13 @@ pub(super) async fn serve(sender: Arc<Sender>, mut scheduler: Scheduler, mut inb
         while let Some(request) = scheduler.next(now()) {
             calls.spawn(call(sender.clone(), scheduler.ordered_bulk(), request));
         }
+        // Before the answers: whoever has one finds it counted.
+        account(&sender, &scheduler, waiting.len());
         while let Some((ticket, answer)) = scheduler.finished() {
             if let Some(done) = waiting.remove(&ticket) {
                 done.complete(answer);
             }
         }
-        account(&sender, &scheduler, waiting.len());
         if !open && waiting.is_empty() {
             return;
         }

@@ -246,3 +246,6 @@ impl Parts {
 
 /// More connections than the sidecar has cores bring nothing.
 const CHANNELS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -150,6 +150,7 @@ pub struct Instance {
     stop: StopTrigger,
     kill: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    _backend: Arc<Embedded>,
     _data: tempfile::TempDir,
 }
 
@@ -225,7 +226,7 @@ impl Instance {
             }));
         }
         shared.lock().members.insert(incarnation.to_string(), member.clone());
-        Instance { member, address, counters, stop, kill, threads, _data: data }
+        Instance { member, address, counters, stop, kill, threads, _backend: backend, _data: data }
     }
 
     pub async fn client(&self) -> Client {

@@ -1,15 +1,25 @@
 use super::rig::{Instance, Plan, Rig};
 use crate::{
-    api::{peers::hello, testing::on_a_shard},
+    api::{
+        peers::hello,
+        testing::{on_a_shard, start},
+    },
     core::id::ConnectionId,
     ports::Member,
     proto::{
-        fleet::{Call, Reply, call::Rpc, peers_client::PeersClient, reply::Outcome},
+        fleet::{
+            Call, Fault, FollowReply, FollowRequest, Reply, call::Rpc, peers_client::PeersClient,
+            peers_server, reply::Outcome,
+        },
         *,
     },
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::{Code, Status, transport::Endpoint};
+use std::pin::Pin;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Endpoint};
 
 fn send(id: &str, message: &str) -> SendRequest {
     SendRequest { id: id.into(), message: message.into(), ..Default::default() }
@@ -187,5 +197,63 @@ fn only_a_member_may_name_a_caller_or_hand_over() {
         assert!(matches!(&outcomes[2], Outcome::Fault(fault) if fault.kind == "forbidden"), "{outcomes:?}");
         let outcomes = ask(&mut client, &None, "").await;
         assert!(matches!(outcomes[1], Outcome::Get(_)), "like any client: {outcomes:?}");
+    });
+}
+
+/// A member that keeps what it was asked and refuses it with a kind that nobody knows.
+struct Recorder(mpsc::Sender<Call>);
+
+type Items<T> = Pin<Box<dyn futures_core::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl peers_server::Peers for Recorder {
+    type CallsStream = Items<Reply>;
+    type FollowStream = Items<FollowReply>;
+
+    async fn calls(&self, request: Request<Streaming<Call>>) -> Result<Response<Items<Reply>>, Status> {
+        let asked = self.0.clone();
+        let calls = tokio_stream::StreamExt::map(request.into_inner(), move |call| {
+            let call = call?;
+            let outcome = match &call.rpc {
+                Some(Rpc::Hello(hello)) => Outcome::Hello(hello::greet(
+                    &super::rig::KEY,
+                    hello::Side::Called,
+                    &hello.to,
+                    &hello.from,
+                    Some(hello.nonce.clone()),
+                )),
+                _ => Outcome::Fault(Fault { kind: "of tomorrow".into(), ..Default::default() }),
+            };
+            let number = call.number;
+            asked.try_send(call).map_err(|_| Status::internal("nobody listens"))?;
+            Ok(Reply { number, outcome: Some(outcome) })
+        });
+        Ok(Response::new(Box::pin(calls)))
+    }
+
+    async fn follow(&self, _: Request<FollowRequest>) -> Result<Response<Items<FollowReply>>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+}
+
+#[test]
+fn deadline_and_trace_arrive_and_an_unknown_fault_is_internal() {
+    on_a_shard(async {
+        let rig = Rig::start(&["one"]).await;
+        let (asked, mut calls) = mpsc::channel(16);
+        let routes = tonic::service::Routes::new(peers_server::PeersServer::new(Recorder(asked)));
+        let running = start(routes.prepare().into_axum_router());
+        add_member(&rig, "recorder#1", &running.address.to_string(), "kept");
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut request = Request::new(GetRequest { id: "kept".into() });
+        request.metadata_mut().insert("traceparent", trace.parse().unwrap());
+        request.metadata_mut().insert("grpc-timeout", "30S".parse().unwrap());
+        assert_eq!(rig.client(0).await.get(request).await.unwrap_err().code(), Code::Internal);
+        let hello = calls.recv().await.unwrap();
+        assert!(matches!(hello.rpc, Some(Rpc::Hello(hello)) if hello.from == "one#1"));
+        let call = calls.recv().await.unwrap();
+        assert_eq!(call.traceparent, trace);
+        assert!(call.deadline_ms.is_some_and(|left| left > 0 && left <= 30_000), "{call:?}");
+        assert_eq!(call.rpc, Some(Rpc::Get(GetRequest { id: "kept".into() })));
     });
 }

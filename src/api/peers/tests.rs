@@ -1,1 +1,8 @@
+//! Several instances in one process, each with its own threads, shards and ports, and a directory
+//! that a test scripts.
 
+mod calls;
+mod followers;
+mod golden;
+mod rig;
+mod trouble;

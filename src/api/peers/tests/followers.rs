@@ -1,0 +1,135 @@
+use super::rig::{Client, Rig};
+use crate::{
+    api::testing::on_a_shard,
+    core::id::ConnectionId,
+    proto::{receive_request::Source, received_message::Body, *},
+};
+use tonic::{Code, Streaming};
+
+/// The upstream echoes it, and nobody waits for that: a message.
+async fn tick(client: &mut Client, id: &str, text: &str) {
+    let request = SendRawRequest { id: id.into(), message: text.into(), ..Default::default() };
+    client.send_raw(request).await.unwrap();
+}
+
+async fn text(messages: &mut Streaming<ReceivedMessage>) -> (String, ReceivedMessage) {
+    let message = messages.message().await.unwrap().expect("it goes on");
+    let text = match &message.body {
+        Some(Body::Text(text)) => text.clone(),
+        Some(Body::Gap(gap)) => format!("gap {}", gap.cause),
+        Some(Body::End(_)) => "end".to_owned(),
+        other => panic!("{other:?}"),
+    };
+    (text, message)
+}
+
+fn by_id(id: &str) -> ReceiveRequest {
+    ReceiveRequest { source: Some(Source::Id(id.into())), ..Default::default() }
+}
+
+#[test]
+fn one_connection_is_followed_from_owner_to_owner() {
+    on_a_shard(async {
+        let mut rig = Rig::start(&["one", "two", "three"]).await;
+        rig.connect(0, "feed").await;
+        let mut client = rig.client(2).await;
+        let mut messages = client.receive(by_id("feed")).await.unwrap().into_inner();
+        tick(&mut client, "feed", "a").await;
+        let (first, at) = text(&mut messages).await;
+        assert_eq!((first.as_str(), at.seq), ("a", 1));
+        // Its owner dies, and another one takes it.
+        rig.instances[0].kill();
+        rig.shared.lock().members.remove("one#1");
+        rig.shared.lock().owners.remove(&ConnectionId::parse("feed").unwrap());
+        rig.connect(1, "feed").await;
+        tick(&mut client, "feed", "b").await;
+        let (mut next, mut message) = text(&mut messages).await;
+        let mut gaps = 0;
+        while next.starts_with("gap") {
+            gaps += 1;
+            (next, message) = text(&mut messages).await;
+        }
+        assert!(gaps > 0, "what may be missing is told");
+        assert_eq!((next.as_str(), message.seq), ("b", 1));
+        assert!(message.epoch > at.epoch);
+        // The cursor of the first owner is good at any instance.
+        let again = ReceiveRequest { cursor: at.cursor, ..by_id("feed") };
+        let mut resumed = rig.client(1).await.receive(again).await.unwrap().into_inner();
+        while text(&mut resumed).await.0 != "b" {}
+        // It ends for good.
+        let end = DisconnectRequest { id: "feed".into(), ..Default::default() };
+        client.disconnect(end).await.unwrap();
+        while messages.message().await.unwrap().is_some() {}
+        let missing = client.receive(by_id("feed")).await;
+        assert!(missing.is_err() || missing.unwrap().into_inner().message().await.is_ok());
+        assert_eq!(client.receive(by_id("never")).await.unwrap_err().code(), Code::NotFound);
+        let bad = ReceiveRequest { cursor: "bad".into(), ..by_id("never") };
+        assert!(client.receive(bad).await.is_err());
+    });
+}
+
+#[test]
+fn a_filter_is_followed_at_all_instances_with_one_cursor() {
+    on_a_shard(async {
+        let rig = Rig::start(&["one", "two"]).await;
+        for (instance, id) in [(0, "left"), (1, "right")] {
+            rig.connect(instance, id).await;
+            let tag = SetTagRequest { id: id.into(), key: "venue".into(), value: "x".into() };
+            rig.client(0).await.set_tag(tag).await.unwrap();
+        }
+        let filters = vec![TagFilter { key: "venue".into(), value: "x".into() }];
+        let request = ReceiveRequest {
+            source: Some(Source::Filter(TagFilters { filters })),
+            ..Default::default()
+        };
+        let mut client = rig.client(0).await;
+        let mut messages = client.receive(request.clone()).await.unwrap().into_inner();
+        tick(&mut client, "left", "l1").await;
+        assert_eq!(text(&mut messages).await.0, "l1");
+        tick(&mut client, "right", "r1").await;
+        let (right, at) = text(&mut messages).await;
+        assert_eq!(right, "r1");
+        tick(&mut client, "left", "l2").await;
+        assert_eq!(text(&mut messages).await.0, "l2");
+        tick(&mut client, "right", "r2").await;
+        assert_eq!(text(&mut messages).await.0, "r2");
+        drop(messages);
+        // Both go on where the cursor stood, whoever is asked.
+        let again = ReceiveRequest { cursor: at.cursor.clone(), ..request.clone() };
+        let mut resumed = rig.client(1).await.receive(again).await.unwrap().into_inner();
+        let mut found = [text(&mut resumed).await.0, text(&mut resumed).await.0];
+        found.sort();
+        assert_eq!(found, ["l2", "r2"]);
+        let other = WatchRequest { cursor: at.cursor, ..Default::default() };
+        assert_eq!(client.watch(other).await.unwrap_err().code(), Code::InvalidArgument);
+        let empty = ReceiveRequest { source: Some(Source::Filter(TagFilters::default())), ..request };
+        assert_eq!(client.receive(empty).await.unwrap_err().code(), Code::InvalidArgument);
+    });
+}
+
+#[test]
+fn events_of_all_instances_are_watched_and_who_leaves_is_told() {
+    on_a_shard(async {
+        let mut rig = Rig::start(&["one", "two"]).await;
+        let mut client = rig.client(0).await;
+        let mut events = client.watch(WatchRequest::default()).await.unwrap().into_inner();
+        let filters = vec![TagFilter { key: "a".into(), value: "b".into() }];
+        let source = Some(Source::Filter(TagFilters { filters }));
+        let request = ReceiveRequest { source, ..Default::default() };
+        let mut messages = client.receive(request).await.unwrap().into_inner();
+        for (instance, id) in [(0, "here"), (1, "there")] {
+            rig.connect(instance, id).await;
+            loop {
+                let event = events.message().await.unwrap().unwrap();
+                assert!(!event.cursor.is_empty());
+                if event.connection_id == id && event.r#type.ends_with(".connected") {
+                    assert_eq!(event.instance_id, ["one", "two"][instance]);
+                    break;
+                }
+            }
+        }
+        rig.instances[1].kill();
+        rig.shared.lock().members.remove("two#1");
+        assert_eq!(text(&mut messages).await.0, "gap not_retained");
+    });
+}

@@ -196,6 +196,9 @@ pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;
 /// Connections of one shard that another instance took while the spill log holds something of them,
 /// perhaps: as many as a shard may have had.
 pub const SUPERSEDED_KEPT_MAX: usize = 65_536;
+/// Streams that an earlier process left on one spill log and that are remembered by their last
+/// number: a connection and a topic each.
+pub const LEFT_KEPT_MAX: usize = 65_536;
 // The embedded backend.
 /// Topics of the embedded log: each is a folder, and a caller chooses their names.
 pub const TOPICS_MAX: usize = 1000;

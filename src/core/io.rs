@@ -131,6 +131,8 @@ pub enum Follow {
     Connection(ConnectionId),
     /// All connections with these tags.
     Tags(Vec<(String, String)>),
+    /// All connections of this shard that publish to this topic.
+    Topic(Arc<str>),
 }
 
 #[derive(Debug)]

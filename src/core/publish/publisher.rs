@@ -1,6 +1,7 @@
 //! The publisher of one shard: takes messages in, says what the shell is to do.
 
 mod answers;
+mod left;
 mod superseded;
 mod turn;
 
@@ -15,7 +16,6 @@ use super::{
     overflow::{Lost, Room, Waiting},
     spill::SpillLog,
 };
-use superseded::Superseded;
 use crate::{
     core::{
         id::ConnectionId,
@@ -27,7 +27,9 @@ use crate::{
         append_gap, append_lifecycle, append_message,
     },
 };
+use left::Left;
 use std::{collections::VecDeque, sync::Arc};
+use superseded::Superseded;
 
 /// The value at a JSON pointer of a message, for lanes that keep the latest of each key.
 pub type KeyOf = fn(&[u8], &str) -> Option<Vec<u8>>;
@@ -87,6 +89,7 @@ pub struct Publisher {
     /// Nothing is handed to the bus.
     held_back: bool,
     superseded: Superseded,
+    left: Left,
     next_batch: u64,
     next_record: u64,
     clock: TimeCache,
@@ -116,6 +119,7 @@ impl Publisher {
             draining: false,
             held_back: false,
             superseded: Superseded::default(),
+            left: Left::default(),
             next_batch: now.wall.unix_nanos(),
             next_record: 1,
             clock: TimeCache::default(),

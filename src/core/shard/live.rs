@@ -79,7 +79,14 @@ impl ShardCore {
     }
 
     /// Every Send and SendRaw of a socket that ended gets its one outcome.
-    pub(super) fn end_sends(&mut self, now: Now, key: ConnKey, cause: CloseCause, text: &str, fx: &mut Effects) {
+    pub(super) fn end_sends(
+        &mut self,
+        now: Now,
+        key: ConnKey,
+        cause: CloseCause,
+        text: &str,
+        fx: &mut Effects,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (mut sends, mut raws) = (Vec::new(), Vec::new());
         connection.outbox.clear(|origin, begun| match origin {
@@ -200,7 +207,12 @@ impl ShardCore {
                 if self.ended.len() == limits::ENDED_KEPT {
                     self.ended.pop_front();
                 }
-                self.ended.push_back(Ended { id: connection.id, key, tags: connection.tags });
+                self.ended.push_back(Ended {
+                    id: connection.id,
+                    key,
+                    tags: connection.tags,
+                    topic: connection.published_topic,
+                });
             }
             self.followers.forget(key);
         }

@@ -123,6 +123,8 @@ struct Ended {
     id: ConnectionId,
     key: ConnKey,
     tags: Tags,
+    /// The one it published to last.
+    topic: Option<Arc<str>>,
 }
 
 struct StoreWait {

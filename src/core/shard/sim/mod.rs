@@ -20,7 +20,7 @@ use crate::{
             self, Format, Gaps, Ordering, Overflow,
             batch::{Batch, BatchId, EventKind, PublishError},
         },
-        reason::{Certainty, CloseCause, DropReason},
+        reason::{Certainty, CloseCause, DropReason, GapCause},
         ring::RecordKind,
         spec::{Connect, Dial, Record, Restore, Settings, Spec, Status},
         target::Target,
@@ -72,6 +72,7 @@ struct Stats {
     overruns: u64,
     gone: u64,
     fences: u64,
+    named: u64,
 }
 
 impl Stats {
@@ -87,6 +88,7 @@ impl Stats {
         self.overruns += other.overruns;
         self.gone += other.gone;
         self.fences += other.fences;
+        self.named += other.named;
     }
 }
 
@@ -128,7 +130,7 @@ struct World {
     lifecycles: BTreeMap<ConnectionId, S>,
     /// What the bus has.
     topics: BTreeMap<Place, Seen>,
-    taken: BTreeSet<(BatchId, usize)>,
+    taken: BTreeSet<(BatchId, String)>,
     refused: Vec<(Place, (u64, u64, u64))>,
     records_refused: BTreeSet<ConnectionId>,
     digests: BTreeMap<(ConnectionId, u64, u64), u64>,

@@ -16,6 +16,13 @@ use crate::{
 };
 use bytes::Bytes;
 
+/// What is said of a message beside its numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    pub reply: bool,
+    pub possible_duplicate: bool,
+}
+
 impl ShardCore {
     /// Keeps a record for followers.
     pub(super) fn keep(
@@ -24,10 +31,10 @@ impl ShardCore {
         key: ConnKey,
         kind: RecordKind,
         (epoch, seq): (u64, u64),
-        reply: bool,
+        Marks { reply, possible_duplicate }: Marks,
         payload: &[u8],
     ) {
-        let head = Head { kind, key, epoch, seq, wall: now.wall, reply, possible_duplicate: false };
+        let head = Head { kind, key, epoch, seq, wall: now.wall, reply, possible_duplicate };
         let at = self.ring.append(&head, payload);
         self.followers.appended(key, at);
     }
@@ -121,6 +128,7 @@ impl ShardCore {
                     seq: record.head.seq,
                     wall: record.head.wall,
                     reply: record.head.reply,
+                    possible_duplicate: record.head.possible_duplicate,
                     payload: Bytes::from(record.payload.to_vec()),
                     position: record.next.get(),
                 });

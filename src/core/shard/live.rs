@@ -46,7 +46,11 @@ impl ShardCore {
             if text.is_empty() { cause.name().to_owned() } else { format!("{}: {text}", cause.name()) };
         self.end_sends(now, key, cause, &fault_text, fx);
         self.stop_heart(key);
+        if self.lost_leaving(now, key, fx) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.catching_up = false;
         if let Phase::Storing(waiters) = &mut connection.phase {
             // It was open: the callers get it as it is now, once more dialled or gone.
             let (status, epoch) = (connection.spec.settings.auto_reconnect, connection.numbering.epoch());
@@ -132,7 +136,8 @@ impl ShardCore {
         reason: &str,
         fx: &mut Effects,
     ) -> Option<super::Handle> {
-        match self.find(id) {
+        let found = self.check_at_home(id).and_then(|()| self.find(id));
+        match found {
             Ok(key) => {
                 self.forget_then(key, StoreThen::Answer(ticket, Box::new(Answer::Done)), fx);
                 self.drop_connection(now, key, code, reason, fx);
@@ -152,7 +157,14 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.is_prepared() {
+            return self.drop_prepared(key, "disconnected", fx);
+        }
         let socket = connection.socket(key);
+        if connection.leaving.is_some() {
+            self.stop_leaving(key, Fault::new(FaultKind::Unavailable, "disconnected meanwhile"), fx);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         match &mut connection.phase {
             Phase::Dialling(waiters) => {
                 for ticket in std::mem::take(waiters) {
@@ -174,7 +186,7 @@ impl ShardCore {
                 self.close_socket(key, code, reason, fx);
                 self.end_sends(now, key, CloseCause::Disconnect, "disconnected", fx);
             }
-            Phase::Waiting | Phase::Dead => {}
+            Phase::Waiting | Phase::Dead | Phase::Preparing { .. } | Phase::Prepared { .. } => {}
         }
         let was_dead =
             self.connections.get(key).is_some_and(|connection| matches!(connection.phase, Phase::Dead));

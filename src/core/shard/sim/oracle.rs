@@ -10,6 +10,10 @@ pub enum Pending {
     Fetch(usize),
     Watch(u64),
     Stop,
+    Prepare { record: Box<Record>, last_seq: u64 },
+    Retire(ConnectionId),
+    /// Commit or Resume.
+    Commit(ConnectionId),
     Other,
 }
 
@@ -118,6 +122,9 @@ impl World {
                 assert!(outcome.is_ok(), "{outcome:?}");
                 self.stopped = true;
             }
+            Pending::Prepare { record, last_seq } => self.prepared(*record, last_seq, outcome),
+            Pending::Retire(id) => self.retired(id, outcome),
+            Pending::Commit(id) => self.owned(&id, outcome),
             Pending::Other => {}
         }
     }

@@ -193,9 +193,19 @@ pub const QUERY_PAIRS_MAX: usize = 256;
 pub const EVENTS_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Events that are ready go out together, up to this.
 pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;
+/// A connection that was dialled for a hand-over and is neither committed nor given up: its peer waits
+/// for a pong meanwhile, and the kernel holds what it says.
+pub const PREPARED_KEPT: Duration = Duration::from_secs(30);
+/// Pending Sends of a connection that is handed over may take this long, like those of a drain.
+pub const RETIRE_SENDS: Duration = Duration::from_secs(10);
+/// Then the bus may take this long for what was received, and for the end marker.
+pub const RETIRE_PUBLISH: Duration = Duration::from_secs(10);
 /// Connections of one shard that another instance took while the spill log holds something of them,
 /// perhaps: as many as a shard may have had.
 pub const SUPERSEDED_KEPT_MAX: usize = 65_536;
+/// Streams that an earlier process left on one spill log and that are remembered by their last
+/// number: a connection and a topic each.
+pub const LEFT_KEPT_MAX: usize = 65_536;
 // The embedded backend.
 /// Topics of the embedded log: each is a folder, and a caller chooses their names.
 pub const TOPICS_MAX: usize = 1000;

@@ -81,6 +81,7 @@ pub fn followed(record: &Followed) -> Option<proto::ReceivedMessage> {
         seq: record.seq,
         timestamp: Some(Timestamp::from(record.wall)),
         reply: record.reply,
+        possible_duplicate: record.possible_duplicate,
         ..Default::default()
     };
     message.body = Some(match record.kind {

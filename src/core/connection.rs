@@ -11,6 +11,7 @@
 //!                                                                         v
 //!   lost without auto_reconnect ---------------------------------------> Dead --5 min--> (none)
 //! ```
+//! A connection that comes from another instance is Preparing, then Prepared, and Open when it is ours.
 //! Disconnect leads from every state to (none); the socket finishes its close handshake alone.
 
 use crate::core::{
@@ -19,7 +20,7 @@ use crate::core::{
     id::{ConnKey, ConnectionId, Ticket},
     io::SocketKey,
     outbox::Outbox,
-    publish::{self, LaneKey},
+    publish::{self, LaneKey, batch::BatchId},
     sequence::Numbering,
     spec::{ConnectionCounters, Direction, Info, Record, Spec, Status, Tags, has_tags},
     time::{Time, Wall},
@@ -41,6 +42,10 @@ pub struct Connection {
     pub lost_by_backpressure: bool,
     /// Taken from the store and not open since: its new epoch was announced already.
     pub restored: bool,
+    /// What arrived before it was ours is being read: the last owner may have published it too.
+    pub catching_up: bool,
+    /// On its way to another instance.
+    pub leaving: Option<Box<Leaving>>,
     pub numbering: Numbering,
     pub publish: Option<Box<publish::Spec>>,
     pub lane: Option<LaneKey>,
@@ -75,6 +80,30 @@ pub enum Phase {
     Waiting,
     Redialling,
     Dead,
+    /// Being dialled for a hand-over; `from` is the last owner's epoch.
+    Preparing { caller: Ticket, from: u64 },
+    /// Open and silent, until it is ours or given up.
+    Prepared { from: u64 },
+}
+
+/// How far a connection is on its way to another instance.
+pub struct Leaving {
+    /// Who asked; None when answered.
+    pub caller: Option<Ticket>,
+    pub step: LeavingStep,
+    pub timer: TimerId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeavingStep {
+    /// Pending Sends may still end.
+    Finishing,
+    /// Nothing is read any more; everything before this batch is to be taken by the bus.
+    Draining(Option<BatchId>),
+    /// So is the end marker.
+    Ending(BatchId),
+    /// The other one may have it.
+    Retired,
 }
 
 /// The clocks of a live socket.
@@ -114,6 +143,16 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::Storing(_))
     }
 
+    /// Not ours yet: nobody but the one who asked for it knows of it.
+    pub fn is_prepared(&self) -> bool {
+        matches!(self.phase, Phase::Preparing { .. } | Phase::Prepared { .. })
+    }
+
+    /// Nothing is read for a hand-over, whatever its lane says.
+    pub fn is_silent(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.step != LeavingStep::Finishing)
+    }
+
     /// Reads were paused until now: the time says nothing of the peer.
     pub fn rested(&mut self, now: Time) {
         self.heart.rest(now);
@@ -124,7 +163,7 @@ impl Connection {
 
     pub fn status(&self) -> Status {
         match self.phase {
-            Phase::Dialling(_) => Status::Connecting,
+            Phase::Dialling(_) | Phase::Preparing { .. } | Phase::Prepared { .. } => Status::Connecting,
             Phase::Storing(_) | Phase::Open => Status::Connected,
             Phase::Waiting | Phase::Redialling => Status::Reconnecting,
             Phase::Dead => Status::Disconnected,

@@ -7,7 +7,7 @@ use super::{
     ring::Position,
 };
 use crate::limits::FOLLOWERS_PER_SHARD_MAX;
-use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 
 pub mod continuity;
 #[cfg(test)]
@@ -22,6 +22,8 @@ pub enum Selector {
     Connection(ConnKey),
     /// All of these tags: messages of every connection that has them, now or later.
     Tags(Vec<(String, String)>),
+    /// Messages of every connection that publishes to it, now or later.
+    Topic(Arc<str>),
     /// Events of the lifecycle ring; of one connection when `id` is given.
     Lifecycle {
         id: Option<ConnectionId>,
@@ -169,7 +171,7 @@ impl Followers {
                 Place::Connection(key.index)
             }
             Selector::Connection(_) => Place::Ready,
-            Selector::Tags(_) | Selector::Lifecycle { .. } => Place::Wide,
+            Selector::Tags(_) | Selector::Topic(_) | Selector::Lifecycle { .. } => Place::Wide,
         };
         let entry = Entry { ticket, selector, position, place, next: NONE, previous: NONE };
         let index = match self.free.pop() {

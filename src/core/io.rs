@@ -36,6 +36,23 @@ pub struct SocketKey {
 pub enum Command {
     Connect(Box<Connect>),
     Restore(Box<Restore>),
+    /// A hand-over to this instance: dial now, and hold. Answered with `Done` when it is open.
+    Prepare(Box<Restore>),
+    /// What was prepared is ours under this epoch; its last owner's ended with `last_seq`.
+    Commit {
+        id: ConnectionId,
+        epoch: u64,
+        last_seq: u64,
+    },
+    /// What was prepared is not wanted any more.
+    Abort(ConnectionId),
+    /// A hand-over from this instance: end what is under way, read no more, and mark the end.
+    /// Answered with `Retired`, the socket open and silent; or with why it stays here.
+    Retire(ConnectionId),
+    /// The retired connection has another owner: close its socket, without a write to the store.
+    Release(ConnectionId),
+    /// Nobody took it: go on as before, in a new epoch if the end of the old one was marked.
+    Resume(ConnectionId),
     Get(ConnectionId),
     List(Box<List>),
     /// The stored request, for an Update to be merged into.
@@ -133,6 +150,8 @@ pub enum Follow {
     Connection(ConnectionId),
     /// All connections with these tags.
     Tags(Vec<(String, String)>),
+    /// All connections of this shard that publish to this topic.
+    Topic(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -153,6 +172,8 @@ pub struct Followed {
     pub seq: u64,
     pub wall: Wall,
     pub reply: bool,
+    /// The connection's last owner may have published it too.
+    pub possible_duplicate: bool,
     pub payload: Bytes,
     /// Where to go on after this one.
     pub position: u64,
@@ -217,6 +238,12 @@ pub enum Answer {
         next: u64,
         incarnation: u64,
     },
+    /// What the next owner has to know: the end of this epoch was marked and is on the bus.
+    Retired {
+        epoch: u64,
+        last_seq: u64,
+        record: Box<Record>,
+    },
     Abandoned {
         sockets: u64,
         events: u64,
@@ -252,6 +279,8 @@ pub enum Effect {
     Abort(SocketKey),
     PauseReads(SocketKey),
     ResumeReads(SocketKey),
+    /// Read, and tell by `ShardCore::read_out` when the receive buffer was first found empty.
+    ReadOut(SocketKey),
     Persist {
         ticket: StoreTicket,
         record: Box<Record>,

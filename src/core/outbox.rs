@@ -97,6 +97,12 @@ impl Outbox {
         true
     }
 
+    /// Whose frames these are, in order.
+    pub fn origins(&self) -> Vec<Origin> {
+        let begun = self.begun.as_ref().map(|begun| begun.origin);
+        begun.into_iter().chain(self.frames.iter().map(|frame| frame.origin)).collect()
+    }
+
     /// Its owner wants to hear nothing more of it: taken back, or finished without a word.
     pub fn disown(&mut self, origin: Origin) {
         if !self.take_back(origin)

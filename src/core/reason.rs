@@ -217,5 +217,7 @@ closed_set! {
         Backpressure = "backpressure",
         /// This instance lost its lease: the connection may have another owner.
         LeaseLost = "lease_lost",
+        /// Another instance has taken the connection over.
+        HandOver = "hand_over",
     }
 }

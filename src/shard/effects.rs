@@ -50,6 +50,11 @@ impl Local {
             }
             Effect::PauseReads(socket) => self.pause(socket, true),
             Effect::ResumeReads(socket) => self.pause(socket, false),
+            Effect::ReadOut(socket) => {
+                if let Some(socket) = self.sockets.borrow().get(socket) {
+                    socket.read_out();
+                }
+            }
             Effect::Persist { .. } | Effect::Forget { .. } => self.write_store(effect),
             Effect::Publish(batch) => self.publish(batch),
             Effect::Spill { .. } | Effect::PeekSpill | Effect::PopSpill => self.use_spill(effect),
@@ -80,10 +85,7 @@ impl Local {
                     local.sockets.borrow_mut().live(socket.clone());
                     let opened = Opened { subprotocol: dialled.subprotocol };
                     local.step(|core, fx| core.opened(now, key, opened, fx));
-                    let mut rest = dialled.rest;
-                    if !rest.is_empty() {
-                        local.received(&socket, &mut rest);
-                    }
+                    local.received_early(&socket, dialled.rest);
                     spawn_local(local.clone().serve_socket(socket));
                 }
                 Err(failed) => {

@@ -24,6 +24,10 @@ pub struct Socket {
     io: RefCell<Option<Io>>,
     decoder: RefCell<Decoder>,
     paused: Cell<bool>,
+    /// What came behind the handshake while reads were paused.
+    early: RefCell<Vec<u8>>,
+    /// The core wants to know when the receive buffer is first found empty.
+    tell_empty: Cell<bool>,
     /// The kernel takes no more for now.
     stalled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -91,6 +95,8 @@ impl Socket {
             io: RefCell::new(Some(io)),
             decoder: RefCell::new(Decoder::new(Role::Client)),
             paused: Cell::new(false),
+            early: RefCell::default(),
+            tell_empty: Cell::new(false),
             stalled: Cell::new(false),
             waker: RefCell::new(None),
         })
@@ -99,6 +105,11 @@ impl Socket {
     pub fn pause(&self, paused: bool) {
         self.paused.set(paused);
         self.wake();
+    }
+
+    pub fn read_out(&self) {
+        self.tell_empty.set(true);
+        self.pause(false);
     }
 
     fn wake(&self) {
@@ -136,7 +147,16 @@ impl Local {
             if socket.io.borrow().is_none() {
                 return Poll::Ready(());
             }
-            if socket.paused.get() || self.read(socket, cx).is_pending() {
+            if socket.paused.get() {
+                return Poll::Pending;
+            }
+            let mut early = socket.early.take();
+            if !early.is_empty() {
+                self.received(socket, &mut early);
+            } else if self.read(socket, cx).is_pending() {
+                if socket.tell_empty.take() {
+                    self.step(|core, _| core.read_out(socket.key));
+                }
                 return Poll::Pending;
             }
         }
@@ -169,6 +189,15 @@ impl Local {
             }
         }
         Poll::Ready(())
+    }
+
+    /// What came with the handshake's answer: handed on, or kept while nothing may be read.
+    pub(super) fn received_early(self: &Rc<Self>, socket: &Rc<Socket>, mut bytes: Vec<u8>) {
+        if socket.paused.get() {
+            socket.early.replace(bytes);
+        } else if !bytes.is_empty() {
+            self.received(socket, &mut bytes);
+        }
     }
 
     /// Bytes of the peer, decoded and handed to the core message by message.

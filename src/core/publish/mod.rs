@@ -25,6 +25,6 @@ mod spill;
 pub use bounds::{Bounds, Gaps, Ordering, Overflow, Spec};
 pub use counters::{Counters, Gauges};
 pub use lane::LaneKey;
-pub use publisher::{Action, KeyOf, Publisher, Taken};
+pub use publisher::{Action, KeyOf, Publisher, Settled, Taken};
 
 pub use crate::wire::event::{Format, Gap, LifecycleEvent, LifecycleState, MessageKind, Stamp};

@@ -1,6 +1,7 @@
 //! The publisher of one shard: takes messages in, says what the shell is to do.
 
 mod answers;
+mod left;
 mod superseded;
 mod turn;
 
@@ -15,7 +16,6 @@ use super::{
     overflow::{Lost, Room, Waiting},
     spill::SpillLog,
 };
-use superseded::Superseded;
 use crate::{
     core::{
         id::ConnectionId,
@@ -27,7 +27,9 @@ use crate::{
         append_gap, append_lifecycle, append_message,
     },
 };
+use left::Left;
 use std::{collections::VecDeque, sync::Arc};
+use superseded::Superseded;
 
 /// The value at a JSON pointer of a message, for lanes that keep the latest of each key.
 pub type KeyOf = fn(&[u8], &str) -> Option<Vec<u8>>;
@@ -42,6 +44,16 @@ pub enum Taken {
     Dropped(DropReason),
     /// The lane is closed; the message is not counted here.
     NoLane,
+}
+
+/// What became of everything before a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    No,
+    /// The bus has it, or has refused it for good.
+    Yes,
+    /// Some of it is on the spill log.
+    Spilled,
 }
 
 /// What the shell is to do. Each of the calls is answered once, by the method of that name.
@@ -87,6 +99,7 @@ pub struct Publisher {
     /// Nothing is handed to the bus.
     held_back: bool,
     superseded: Superseded,
+    left: Left,
     next_batch: u64,
     next_record: u64,
     clock: TimeCache,
@@ -116,6 +129,7 @@ impl Publisher {
             draining: false,
             held_back: false,
             superseded: Superseded::default(),
+            left: Left::default(),
             next_batch: now.wall.unix_nanos(),
             next_record: 1,
             clock: TimeCache::default(),
@@ -213,6 +227,33 @@ impl Publisher {
     /// From now on nothing lingers.
     pub fn flush(&mut self) {
         self.draining = true;
+    }
+
+    /// Whether the lane holds back what no batch has yet.
+    pub fn holds(&self, lane: Option<LaneKey>) -> bool {
+        let lane = lane.and_then(|key| self.lanes.find(key)).and_then(|index| self.lanes.get(index));
+        lane.is_some_and(|lane| !lane.holds_nothing())
+    }
+
+    /// Everything in a batch so far is in one before this.
+    pub fn barrier(&mut self) -> BatchId {
+        for class in Class::BOTH {
+            if !self.open[class as usize].is_empty() {
+                self.close(class);
+            }
+        }
+        BatchId(self.next_batch)
+    }
+
+    pub fn settled(&self, barrier: BatchId) -> Settled {
+        let spilled = self.spill.own.front().is_some_and(|record| record.id < barrier)
+            || self.spill.append.as_ref().is_some_and(|closed| closed.batch.id < barrier);
+        let in_memory = |closed: &Closed| closed.origin == Origin::Memory && closed.batch.id < barrier;
+        match (spilled, self.finished().any(in_memory)) {
+            (true, _) => Settled::Spilled,
+            (false, true) => Settled::No,
+            (false, false) => Settled::Yes,
+        }
     }
 
     /// While true nothing is handed to the bus; the spill log goes on taking what memory cannot.

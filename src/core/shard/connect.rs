@@ -55,6 +55,10 @@ impl ShardCore {
             self.unlist(now, key, fx);
             return self.connect(now, ticket, connect, fx);
         }
+        if known.is_prepared() || known.leaving.is_some() {
+            self.answer(ticket, Err(super::taking::moving()), fx);
+            return None;
+        }
         let same = connect.chosen && known.spec.source == connect.spec.source;
         let outcome = if !same {
             let message = format!(
@@ -77,7 +81,7 @@ impl ShardCore {
         None
     }
 
-    fn admit(&self) -> Result<(), Fault> {
+    pub(super) fn admit(&self) -> Result<(), Fault> {
         if self.stopping != Stopping::No {
             return Err(draining());
         }
@@ -100,13 +104,7 @@ impl ShardCore {
         if self.fenced {
             return Err(super::fence::no_lease());
         }
-        if let Some(&key) = self.by_id.get(&restore.id) {
-            let dead = self.connections.get(key).is_none_or(|known| matches!(known.phase, Phase::Dead));
-            if !dead {
-                return Err(Fault::new(FaultKind::IdInUse, "already here"));
-            }
-            self.unlist(now, key, fx);
-        }
+        self.make_room(now, &restore.id, fx)?;
         let numbering = match restore.claimed {
             Some(claimed) => Numbering::claimed(restore.epoch, claimed),
             None => Numbering::begin(Some(restore.epoch), now.wall),
@@ -141,7 +139,7 @@ impl ShardCore {
         Ok(Answer::Done)
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         now: Now,
         connect: Connect,
@@ -160,6 +158,8 @@ impl ShardCore {
             reads_paused: false,
             lost_by_backpressure: false,
             restored: false,
+            catching_up: false,
+            leaving: None,
             numbering,
             publish: None,
             lane: None,
@@ -214,6 +214,9 @@ impl ShardCore {
         let key = socket.conn;
         let current = self.connections.get_mut(key).filter(|connection| connection.nth == socket.nth);
         let Some(connection) = current else { return fx.push(Effect::Abort(socket)) };
+        if let Phase::Preparing { caller, from } = connection.phase {
+            return self.prepared(now, socket, (caller, from), opened, fx);
+        }
         let first = match &mut connection.phase {
             Phase::Dialling(waiters) => {
                 connection.phase = Phase::Storing(std::mem::take(waiters));
@@ -275,6 +278,10 @@ impl ShardCore {
                 self.clear_phase_timer(key);
                 self.unlist(now, key, fx);
             }
+            Phase::Preparing { caller, .. } => {
+                let caller = *caller;
+                self.prepare_failed(key, caller, failed, fx);
+            }
             Phase::Redialling => {
                 connection.last_error = Some(failed.fault.to_string().into());
                 self.retry(now, key, failed.cause.name(), fx);
@@ -314,6 +321,10 @@ impl ShardCore {
                 self.lifecycle(now, key, LifecycleState::Disconnected, "cancelled", None);
                 self.clear_phase_timer(key);
                 self.unlist(now, key, fx);
+            }
+            Phase::Preparing { .. } => {
+                fx.push(Effect::Abort(socket));
+                self.remove_prepared(key);
             }
             // It is open and being stored: the caller finds it by List, or by the same Connect.
             Phase::Storing(waiters) => waiters.retain(|waiter| *waiter != ticket),

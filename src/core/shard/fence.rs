@@ -41,13 +41,7 @@ impl ShardCore {
 
     /// Another instance owns it, with this epoch: what we have of a lower one is nobody's business
     /// any more. A connection of ours with a higher epoch stays: the message is an old one.
-    pub(super) fn superseded(
-        &mut self,
-        now: Now,
-        id: &ConnectionId,
-        epoch: u64,
-        fx: &mut Effects,
-    ) -> Answer {
+    pub(super) fn superseded(&mut self, now: Now, id: &ConnectionId, epoch: u64, fx: &mut Effects) -> Answer {
         let lower = |key: &ConnKey| self.connections.get(*key).is_some_and(|c| c.numbering.epoch() < epoch);
         if let Some(key) = self.by_id.get(id).copied().filter(lower) {
             self.take_away(now, key, "superseded", fx);
@@ -61,6 +55,9 @@ impl ShardCore {
     /// next owner; followers here get their last gap record.
     fn take_away(&mut self, now: Now, key: ConnKey, reason: &str, fx: &mut Effects) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.is_prepared() {
+            return self.drop_prepared(key, "the lease was lost", fx);
+        }
         let socket = connection.socket(key);
         let (epoch, last) = (connection.numbering.epoch(), connection.numbering.last_seq());
         let dead = matches!(connection.phase, Phase::Dead);
@@ -78,6 +75,7 @@ impl ShardCore {
             self.counters.closes[CloseCause::LeaseLost.index()] += 1;
             self.end_sends(now, key, CloseCause::LeaseLost, reason, fx);
         }
+        self.stop_leaving(key, no_lease(), fx);
         if !dead && !never_open {
             let gap = Gap {
                 from_epoch: epoch,

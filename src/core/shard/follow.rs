@@ -3,6 +3,7 @@
 use super::{Ended, Handle, ShardCore};
 use crate::{
     core::{
+        connection::Phase,
         follow::{Ends, Found, Selector},
         id::{ConnKey, ConnectionId, Ticket},
         io::{Answer, Effects, Fetch, FetchFrom, Fetched, Follow, Followed},
@@ -15,6 +16,13 @@ use crate::{
 };
 use bytes::Bytes;
 
+/// What is said of a message beside its numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    pub reply: bool,
+    pub possible_duplicate: bool,
+}
+
 impl ShardCore {
     /// Keeps a record for followers.
     pub(super) fn keep(
@@ -23,10 +31,10 @@ impl ShardCore {
         key: ConnKey,
         kind: RecordKind,
         (epoch, seq): (u64, u64),
-        reply: bool,
+        Marks { reply, possible_duplicate }: Marks,
         payload: &[u8],
     ) {
-        let head = Head { kind, key, epoch, seq, wall: now.wall, reply, possible_duplicate: false };
+        let head = Head { kind, key, epoch, seq, wall: now.wall, reply, possible_duplicate };
         let at = self.ring.append(&head, payload);
         self.followers.appended(key, at);
     }
@@ -34,6 +42,7 @@ impl ShardCore {
     pub(super) fn fetch(&mut self, ticket: Ticket, fetch: Fetch, fx: &mut Effects) -> Option<Handle> {
         let selector = match &fetch.follow {
             Follow::Tags(tags) => Selector::Tags(tags.clone()),
+            Follow::Topic(topic) => Selector::Topic(topic.clone()),
             Follow::Connection(id) => match self.find_or_ended(id) {
                 Ok(key) => Selector::Connection(key),
                 Err(fault) => {
@@ -80,6 +89,14 @@ impl ShardCore {
         self.ended.iter().rev().find(|ended| ended.key == key)
     }
 
+    /// Not what came while its connection published nothing, as far as that is remembered.
+    fn was_published(&self, head: &Head) -> bool {
+        let message = matches!(head.kind, RecordKind::Text | RecordKind::Binary);
+        let connection = self.connections.get(head.key).filter(|_| message);
+        connection
+            .is_none_or(|c| c.lane.is_some() || matches!(c.phase, Phase::Dead) || head.seq <= c.published_seq)
+    }
+
     fn wants(&self, selector: &Selector, key: ConnKey) -> bool {
         match selector {
             Selector::Connection(wanted) => *wanted == key,
@@ -88,6 +105,11 @@ impl ShardCore {
                 // What it left in the ring is still for those who followed it.
                 None => self.remembered(key).is_some_and(|ended| has_tags(&ended.tags, wanted)),
             },
+            // Also while it publishes nothing: what it published before is still to be read.
+            Selector::Topic(wanted) => match self.connections.get(key) {
+                Some(connection) => connection.published_topic.as_ref() == Some(wanted),
+                None => self.remembered(key).is_some_and(|ended| ended.topic.as_ref() == Some(wanted)),
+            },
             Selector::Lifecycle { .. } => false,
         }
     }
@@ -95,6 +117,9 @@ impl ShardCore {
     fn read(&self, selector: &Selector, from: Position, bytes_max: usize) -> Fetched {
         let mut records = Vec::new();
         let mut take = |record: RecordRef<'_>| {
+            if matches!(selector, Selector::Topic(_)) && !self.was_published(&record.head) {
+                return;
+            }
             if let Some(id) = self.id_of(record.head.key) {
                 records.push(Followed {
                     id,
@@ -103,6 +128,7 @@ impl ShardCore {
                     seq: record.head.seq,
                     wall: record.head.wall,
                     reply: record.head.reply,
+                    possible_duplicate: record.head.possible_duplicate,
                     payload: Bytes::from(record.payload.to_vec()),
                     position: record.next.get(),
                 });
@@ -111,7 +137,7 @@ impl ShardCore {
         // Who follows an id reads also what an earlier connection of that id has left.
         let id = match selector {
             Selector::Connection(key) => self.id_of(*key),
-            Selector::Tags(_) | Selector::Lifecycle { .. } => None,
+            Selector::Tags(_) | Selector::Topic(_) | Selector::Lifecycle { .. } => None,
         };
         let earlier = |ended: &Ended| id.as_ref() == Some(&ended.id);
         let mut want = |key| {

@@ -1,7 +1,7 @@
 //! What a socket delivers: the hot path. Each message goes to the Send that waits for it, or gets
 //! its number and goes to the ring and to its topic.
 
-use super::ShardCore;
+use super::{ShardCore, follow::Marks};
 use crate::{
     core::{
         admission::TokenBucket,
@@ -86,14 +86,15 @@ impl ShardCore {
             Kind::Text => RecordKind::Text,
             Kind::Binary => RecordKind::Binary,
         };
-        self.keep(now, key, record, (epoch, seq), reply, payload);
+        let possible_duplicate = connection.catching_up;
+        self.keep(now, key, record, (epoch, seq), Marks { reply, possible_duplicate }, payload);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(lane) = connection.lane else {
             self.counters.dropped[DropReason::NotPublished.index()] += 1;
             return;
         };
         connection.published_seq = seq;
-        let stamp = Stamp { epoch, seq, reply, possible_duplicate: false };
+        let stamp = Stamp { epoch, seq, reply, possible_duplicate };
         let kind = match kind {
             Kind::Text => MessageKind::Text,
             Kind::Binary => MessageKind::Binary,

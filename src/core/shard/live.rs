@@ -46,7 +46,11 @@ impl ShardCore {
             if text.is_empty() { cause.name().to_owned() } else { format!("{}: {text}", cause.name()) };
         self.end_sends(now, key, cause, &fault_text, fx);
         self.stop_heart(key);
+        if self.lost_leaving(now, key, fx) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.catching_up = false;
         if let Phase::Storing(waiters) = &mut connection.phase {
             // It was open: the callers get it as it is now, once more dialled or gone.
             let (status, epoch) = (connection.spec.settings.auto_reconnect, connection.numbering.epoch());
@@ -79,7 +83,14 @@ impl ShardCore {
     }
 
     /// Every Send and SendRaw of a socket that ended gets its one outcome.
-    pub(super) fn end_sends(&mut self, now: Now, key: ConnKey, cause: CloseCause, text: &str, fx: &mut Effects) {
+    pub(super) fn end_sends(
+        &mut self,
+        now: Now,
+        key: ConnKey,
+        cause: CloseCause,
+        text: &str,
+        fx: &mut Effects,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (mut sends, mut raws) = (Vec::new(), Vec::new());
         connection.outbox.clear(|origin, begun| match origin {
@@ -125,7 +136,8 @@ impl ShardCore {
         reason: &str,
         fx: &mut Effects,
     ) -> Option<super::Handle> {
-        match self.find(id) {
+        let found = self.check_at_home(id).and_then(|()| self.find(id));
+        match found {
             Ok(key) => {
                 self.forget_then(key, StoreThen::Answer(ticket, Box::new(Answer::Done)), fx);
                 self.drop_connection(now, key, code, reason, fx);
@@ -145,7 +157,14 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.is_prepared() {
+            return self.drop_prepared(key, "disconnected", fx);
+        }
         let socket = connection.socket(key);
+        if connection.leaving.is_some() {
+            self.stop_leaving(key, Fault::new(FaultKind::Unavailable, "disconnected meanwhile"), fx);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         match &mut connection.phase {
             Phase::Dialling(waiters) => {
                 for ticket in std::mem::take(waiters) {
@@ -167,7 +186,7 @@ impl ShardCore {
                 self.close_socket(key, code, reason, fx);
                 self.end_sends(now, key, CloseCause::Disconnect, "disconnected", fx);
             }
-            Phase::Waiting | Phase::Dead => {}
+            Phase::Waiting | Phase::Dead | Phase::Preparing { .. } | Phase::Prepared { .. } => {}
         }
         let was_dead =
             self.connections.get(key).is_some_and(|connection| matches!(connection.phase, Phase::Dead));
@@ -200,7 +219,12 @@ impl ShardCore {
                 if self.ended.len() == limits::ENDED_KEPT {
                     self.ended.pop_front();
                 }
-                self.ended.push_back(Ended { id: connection.id, key, tags: connection.tags });
+                self.ended.push_back(Ended {
+                    id: connection.id,
+                    key,
+                    tags: connection.tags,
+                    topic: connection.published_topic,
+                });
             }
             self.followers.forget(key);
         }

@@ -22,7 +22,8 @@ impl ShardCore {
         let mut total = 0u64;
         let mut page = Vec::new();
         for (_, connection) in self.connections.iter() {
-            if !(list.status.is_empty() || list.status.contains(&connection.status()))
+            if connection.is_prepared()
+                || !(list.status.is_empty() || list.status.contains(&connection.status()))
                 || !connection.has_tags(&list.tags)
             {
                 continue;

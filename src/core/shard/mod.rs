@@ -5,6 +5,7 @@ mod connect;
 mod fence;
 mod follow;
 mod inbound;
+mod leaving;
 mod live;
 mod manage;
 mod publishing;
@@ -12,6 +13,7 @@ mod send;
 #[cfg(test)]
 mod sim;
 mod stop;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -75,6 +77,8 @@ pub struct ShardCore {
     publisher: Publisher,
     /// Which connection a lane is for, to pause and resume its reads.
     lanes: BTreeMap<LaneKey, ConnKey>,
+    /// On their way to another instance, and not retired yet.
+    leaving: Vec<ConnKey>,
     ring: Ring,
     followers: Followers,
     followers_left: bool,
@@ -117,12 +121,16 @@ enum Timer {
     Phase(ConnKey),
     Heart(ConnKey),
     Stall(ConnKey),
+    /// A hand-over takes too long.
+    Leaving(ConnKey),
 }
 
 struct Ended {
     id: ConnectionId,
     key: ConnKey,
     tags: Tags,
+    /// The one it published to last.
+    topic: Option<Arc<str>>,
 }
 
 struct StoreWait {
@@ -159,6 +167,7 @@ impl ShardCore {
             timers: Wheel::new(now.mono),
             publisher: Publisher::new(now, setup.publish, setup.lifecycle_topic.clone(), key_of),
             lanes: BTreeMap::new(),
+            leaving: Vec::new(),
             ring: Ring::new(setup.ring_bytes),
             followers: Followers::default(),
             followers_left: false,
@@ -208,6 +217,12 @@ impl ShardCore {
             Command::SetTags { id, tags } => return self.set_tags(ticket, &id, &tags, fx),
             Command::Update(update) => return self.update(now, ticket, *update, fx),
             Command::Restore(restore) => self.restore(now, *restore, fx),
+            Command::Prepare(restore) => return self.prepare(now, ticket, *restore, fx),
+            Command::Commit { id, epoch, last_seq } => self.commit(now, &id, epoch, last_seq, fx),
+            Command::Abort(id) => self.abort_prepared(&id, fx),
+            Command::Retire(id) => return self.retire(now, ticket, &id, fx),
+            Command::Release(id) => self.release(now, &id, fx),
+            Command::Resume(id) => self.resume(now, &id, fx),
             Command::Get(id) => self.info(&id).map(|info| Answer::Info(Box::new(info))),
             Command::List(list) => Ok(self.list(&list)),
             Command::Source(id) => self.source(&id),
@@ -245,6 +260,10 @@ impl ShardCore {
         self.answer_followers(fx);
         self.answer_watchers(fx);
         self.pump_publisher(now, fx);
+        if !self.leaving.is_empty() {
+            self.advance_leaving(now, fx);
+            self.pump_publisher(now, fx);
+        }
         self.finish_stop(fx);
     }
 
@@ -348,12 +367,15 @@ impl ShardCore {
     }
 
     fn find(&self, id: &ConnectionId) -> Result<ConnKey, Fault> {
-        self.by_id.get(id).copied().ok_or_else(|| Fault::not_found(id.as_str()))
+        let key = self.by_id.get(id).copied();
+        let known = |key: &ConnKey| self.connections.get(*key).is_none_or(|known| !known.is_prepared());
+        key.filter(known).ok_or_else(|| Fault::not_found(id.as_str()))
     }
 
     fn find_mut(&mut self, id: &ConnectionId) -> Result<(ConnKey, &mut Connection), Fault> {
         let key = self.find(id)?;
         match self.connections.get_mut(key) {
+            Some(connection) if connection.leaving.is_some() => Err(taking::moving()),
             Some(connection) => Ok((key, connection)),
             None => Err(Fault::new(FaultKind::Internal, "an id led nowhere")),
         }

@@ -1,7 +1,7 @@
 //! Between a connection and its topic: lanes, gap records, and reads that pause when nothing more
 //! can be kept.
 
-use super::{Handle, ShardCore};
+use super::{Handle, ShardCore, follow::Marks};
 use crate::core::{
     connection::Phase,
     id::{ConnKey, ConnectionId, Ticket},
@@ -71,7 +71,7 @@ impl ShardCore {
         id: &ConnectionId,
         fx: &mut Effects,
     ) -> Option<Handle> {
-        match self.find(id) {
+        match self.check_at_home(id).and_then(|()| self.find(id)) {
             Ok(key) => {
                 let was = self.connections.get_mut(key).and_then(|connection| connection.publish.take());
                 self.close_lane(now, key);
@@ -104,6 +104,7 @@ impl ShardCore {
             if let Some(connection) = self.connections.get_mut(key)
                 && std::mem::take(&mut connection.reads_paused)
                 && connection.is_open()
+                && !connection.is_silent()
             {
                 connection.rested(now.mono);
                 self.resumed.push(connection.socket(key));
@@ -122,7 +123,7 @@ impl ShardCore {
         gap.encode(&mut payload);
         let (epoch, seq) =
             gap.to.map_or((gap.from_epoch, gap.from_seq.unwrap_or(0)), |(epoch, seq)| (epoch, seq - 1));
-        self.keep(now, key, RecordKind::Gap, (epoch, seq), false, &payload);
+        self.keep(now, key, RecordKind::Gap, (epoch, seq), Marks::default(), &payload);
     }
 
     fn gap_to_lane(&mut self, now: Now, key: ConnKey, gap: &Gap) {
@@ -148,7 +149,7 @@ impl ShardCore {
         }
         let mut payload = Vec::new();
         End { epoch, last_seq }.encode(&mut payload);
-        self.keep(now, key, RecordKind::End, (epoch, last_seq), false, &payload);
+        self.keep(now, key, RecordKind::End, (epoch, last_seq), Marks::default(), &payload);
     }
 
     pub(super) fn pump_publisher(&mut self, now: Now, fx: &mut Effects) {
@@ -175,7 +176,7 @@ impl ShardCore {
         connection.reads_paused = paused;
         self.counters.reads_paused += u64::from(paused);
         connection.rested(now.mono);
-        if connection.is_open() {
+        if connection.is_open() && !connection.is_silent() {
             let socket = connection.socket(key);
             fx.push(if paused { Effect::PauseReads(socket) } else { Effect::ResumeReads(socket) });
         }

@@ -46,6 +46,7 @@ impl ShardCore {
         if self.stopping != Stopping::No {
             return Err(draining());
         }
+        self.check_at_home(&send.id)?;
         let outbox_max = self.setup.outbox_bytes_max;
         let key = self.find(&send.id)?;
         let place = self.sends.next_place();
@@ -121,6 +122,7 @@ impl ShardCore {
         if self.stopping != Stopping::No {
             return Err(draining());
         }
+        self.check_at_home(id)?;
         let outbox_max = self.setup.outbox_bytes_max;
         let (key, connection) = self.find_mut(id)?;
         if !connection.is_open() {

@@ -56,6 +56,13 @@ impl ShardCore {
 
     fn stop_connection(&mut self, now: Now, key: ConnKey, fx: &mut Effects) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.is_prepared() {
+            return self.drop_prepared(key, "this instance stops", fx);
+        }
+        if self.is_retired(key) {
+            // Whose it is, its document says.
+            return self.release_retired(now, key, fx);
+        }
         let (kept, open) = (connection.spec.settings.auto_reconnect, connection.is_open());
         match connection.phase {
             Phase::Dead | Phase::Dialling(_) => {}

@@ -19,6 +19,7 @@ impl ShardCore {
             Timer::Phase(key) => self.phase_due(now, key, fx),
             Timer::Heart(key) => self.beat(now, key, fx),
             Timer::Stall(key) => self.stall_due(now, key, fx),
+            Timer::Leaving(key) => self.leaving_due(now, key, fx),
         }
     }
 
@@ -26,7 +27,7 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
         match connection.phase {
-            Phase::Dialling(_) | Phase::Redialling => {
+            Phase::Dialling(_) | Phase::Redialling | Phase::Preparing { .. } => {
                 let socket = connection.socket(key);
                 let within = connection.spec.dial.timeout.as_millis();
                 fx.push(Effect::Abort(socket));
@@ -41,6 +42,7 @@ impl ShardCore {
                 Err(wait) => self.set_phase_timer(key, now.mono + wait),
             },
             Phase::Dead => self.unlist(now, key, fx),
+            Phase::Prepared { .. } => self.drop_prepared(key, "nobody took it", fx),
             Phase::Storing(_) | Phase::Open => {}
         }
     }

@@ -121,6 +121,7 @@ impl Publisher {
         self.closed_bytes += batch.bytes.len();
         let closed = Closed { batch: Arc::new(batch), ordered: true, messages, origin };
         self.set_head(closed);
+        self.mark_left(now);
     }
 
     /// Our oldest records are gone from the log: counts them, and tells every lane that may have

@@ -49,6 +49,7 @@ impl Publisher {
     pub fn superseded(&mut self, id: &ConnectionId, epoch: u64) {
         // What the log has is seen again when it is read back.
         self.superseded.insert(id, epoch);
+        self.left.forget(id, epoch);
         for class in Class::BOTH {
             let superseded = &self.superseded;
             let dropped = self.open[class as usize].remove(|event| superseded.covers(event));
@@ -88,7 +89,8 @@ impl Publisher {
 
     /// None when nothing of it is left.
     pub(super) fn strip(&mut self, mut closed: Closed) -> Option<Closed> {
-        if self.superseded.is_empty() || !closed.batch.events.iter().any(|event| self.superseded.covers(event))
+        if self.superseded.is_empty()
+            || !closed.batch.events.iter().any(|event| self.superseded.covers(event))
         {
             return Some(closed);
         }

@@ -24,7 +24,10 @@ impl Publisher {
             _ => None,
         };
         let offer = (self.spill.refused && self.wants_spill()).then_some(self.spill.offer_at);
-        [linger, self.window.retry_time().filter(|_| !self.held_back), head, offer].into_iter().flatten().min()
+        [linger, self.window.retry_time().filter(|_| !self.held_back), head, offer]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Follows the memory down: ends congestions and lets go of what lanes held back.
@@ -137,7 +140,7 @@ impl Publisher {
             (None, Some(_)) => Class::Direct,
             _ => Class::Spill,
         };
-        let closed = match (class, std::mem::replace(&mut self.spill.head, Head::Empty)) {
+        let mut closed = match (class, std::mem::replace(&mut self.spill.head, Head::Empty)) {
             (Class::Spill, Head::Loaded(closed)) => {
                 self.spill.head = Head::Flying(closed.batch.id);
                 closed
@@ -147,6 +150,9 @@ impl Publisher {
                 self.ready[class as usize].pop_front()?
             }
         };
+        if class == Class::Spill {
+            self.name_last(&mut closed);
+        }
         Some(Action::Publish(self.window.send(closed)))
     }
 

@@ -28,7 +28,11 @@ impl World {
         let from = if self.rng.chance(500) { FetchFrom::Now } else { FetchFrom::Start };
         let group = self.rng.below(3).to_string();
         self.followers.push(Follower {
-            follow: if by_tag { Follow::Tags(vec![("group".into(), group)]) } else { Follow::Connection(id) },
+            follow: match by_tag {
+                true if self.rng.chance(400) => Follow::Topic(format!("topic-{}", self.rng.below(3)).into()),
+                true => Follow::Tags(vec![("group".into(), group)]),
+                false => Follow::Connection(id),
+            },
             continuity: (!by_tag && from == FetchFrom::Start).then(Continuity::from_start),
             from,
             slow_millis: *self.rng.pick(&[1, 1, 50, 3000]),
@@ -154,8 +158,9 @@ impl World {
                         (last_epoch, last + 1) == (epoch, seq)
                             || (epoch > last_epoch
                                 && (follower.settled && seq == 1 || follower.continuity.is_none()))
+                            // A topic lacks what its connection received while it published elsewhere.
                             || (follower.continuity.is_none()
-                                && follower.overrun
+                                && (follower.overrun || matches!(follower.follow, Follow::Topic(_)))
                                 && (epoch, seq) > (last_epoch, last))
                     }
                 };

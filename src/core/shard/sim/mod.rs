@@ -20,7 +20,7 @@ use crate::{
             self, Format, Gaps, Ordering, Overflow,
             batch::{Batch, BatchId, EventKind, PublishError},
         },
-        reason::{Certainty, CloseCause, DropReason},
+        reason::{Certainty, CloseCause, DropReason, GapCause},
         ring::RecordKind,
         spec::{Connect, Dial, Record, Restore, Settings, Spec, Status},
         target::Target,
@@ -72,6 +72,9 @@ struct Stats {
     overruns: u64,
     gone: u64,
     fences: u64,
+    named: u64,
+    retired: u64,
+    prepared: u64,
 }
 
 impl Stats {
@@ -87,6 +90,9 @@ impl Stats {
         self.overruns += other.overruns;
         self.gone += other.gone;
         self.fences += other.fences;
+        self.named += other.named;
+        self.retired += other.retired;
+        self.prepared += other.prepared;
     }
 }
 
@@ -108,6 +114,8 @@ struct World {
     next_sid: u64,
     /// What other instances took, with their epochs.
     others: BTreeMap<ConnectionId, u64>,
+    /// What was handed over, as its next owner holds it, and where it ended here.
+    away: BTreeMap<ConnectionId, (Record, u64)>,
     store: Store,
     store_slow: u64,
     store_fails: u64,
@@ -128,7 +136,7 @@ struct World {
     lifecycles: BTreeMap<ConnectionId, S>,
     /// What the bus has.
     topics: BTreeMap<Place, Seen>,
-    taken: BTreeSet<(BatchId, usize)>,
+    taken: BTreeSet<(BatchId, String)>,
     refused: Vec<(Place, (u64, u64, u64))>,
     records_refused: BTreeSet<ConnectionId>,
     digests: BTreeMap<(ConnectionId, u64, u64), u64>,
@@ -183,6 +191,7 @@ impl World {
             live: BTreeMap::new(),
             next_sid: 0,
             others: BTreeMap::new(),
+            away: BTreeMap::new(),
             store: Store::default(),
             store_slow: *rng.pick(&[1, 50, 2000]),
             store_fails: *rng.pick(&[0, 0, 100]),
@@ -301,6 +310,9 @@ impl World {
             Event::Crash => self.crash(),
             Event::Restart => self.restart(),
             Event::Unfence => self.find_lease(),
+            Event::Prepared(record, last_seq) => self.commit(*record, last_seq),
+            Event::Retired(record, last_seq) => self.release(*record, last_seq),
+            Event::ReadOut(socket) => self.step(|core, _, _| core.read_out(socket)),
             Event::Heal => self.heal(),
         }
     }
@@ -314,6 +326,9 @@ impl World {
         self.after(wait, Event::Fault);
         if self.rng.chance(300) {
             self.bus.down_until = self.now.mono + self.rng.millis(500, 8000);
+        }
+        if !self.down && self.rng.chance(500) {
+            (0..3).for_each(|_| self.hand_over());
         }
         if self.rng.chance(60) && !self.down {
             self.lose_lease();
@@ -358,7 +373,7 @@ impl World {
         self.events.retain(|_, event| {
             !matches!(
                 event,
-                Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..) | Event::Unfence
+                Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..) | Event::Unfence | Event::ReadOut(_)
             )
         });
         let wait = self.rng.millis(20, 3000);

@@ -10,6 +10,10 @@ pub enum Pending {
     Fetch(usize),
     Watch(u64),
     Stop,
+    Prepare { record: Box<Record>, last_seq: u64 },
+    Retire(ConnectionId),
+    /// Commit or Resume.
+    Commit(ConnectionId),
     Other,
 }
 
@@ -22,8 +26,8 @@ pub struct Seen {
     pub holes: Vec<(u64, u64, u64)>,
     pub ends: Vec<(u64, u64)>,
     last_feed: Option<u64>,
-    /// The last crash after which something came.
-    crash: u32,
+    /// The last message that the spill log kept over a crash.
+    left: Option<(u64, u64)>,
 }
 
 impl Seen {
@@ -118,6 +122,9 @@ impl World {
                 assert!(outcome.is_ok(), "{outcome:?}");
                 self.stopped = true;
             }
+            Pending::Prepare { record, last_seq } => self.prepared(*record, last_seq, outcome),
+            Pending::Retire(id) => self.retired(id, outcome),
+            Pending::Commit(id) => self.owned(&id, outcome),
             Pending::Other => {}
         }
     }
@@ -199,7 +206,8 @@ impl World {
                 }
                 continue;
             }
-            if !self.taken.insert((batch.id, index)) || event.kind == EventKind::Lifecycle {
+            let name = id_of_event(&batch.bytes[event.range.clone()]);
+            if !self.taken.insert((batch.id, name)) || event.kind == EventKind::Lifecycle {
                 continue;
             }
             for message in parse_event(&batch.bytes[event.range.clone()]) {
@@ -235,15 +243,21 @@ impl World {
                 if self.canary == Canary::LosesGap && self.stats.gaps >= 5 {
                     return;
                 }
+                // A stream that was spilled over a crash is told up to where it goes.
+                let leaves = gap.to.is_none_or(|to| to.0 != gap.from.0);
+                if let Some((epoch, last)) = seen.left
+                    && (leaves && epoch == gap.from.0 && gap.cause == GapCause::Crash)
+                {
+                    assert!(gap.from.1 >= Some(last), "{id}: {gap:?} does not name {last}");
+                    self.stats.named += 1;
+                }
                 seen.gap(gap);
             }
             Body::End { epoch, last_seq } => seen.ends.push((*epoch, *last_seq)),
             Body::Foreign(event) => panic!("not one of ours: {}", String::from_utf8_lossy(event)),
             Body::Text(_) | Body::Binary(_) => {
-                if old && std::mem::replace(&mut seen.crash, self.crashes) != self.crashes {
-                    // What was under way to the bus died with the process; what was on disk follows.
-                    let last = seen.last.filter(|last| last.0 == place.0).map_or(0, |last| last.1);
-                    seen.holes.push((place.0, last, place.1));
+                if old {
+                    seen.left = seen.left.max(Some(place));
                 }
                 assert!(seen.messages.insert(place), "{id} {place:?} is published twice as two events");
                 let stale = seen.last.is_some_and(|last| place.0 < last.0);
@@ -263,9 +277,10 @@ impl World {
 
     /// At the end: whatever is missing in a topic was announced there.
     pub fn check_topics(&mut self) {
-        if self.crashes > 0 {
-            // A gap record of what the bus refused may have died with the process.
-            for (place, hole) in std::mem::take(&mut self.refused) {
+        for (place, hole) in std::mem::take(&mut self.refused) {
+            // The gap record of what the bus refused may have died with the process, or come after
+            // another owner had gone on.
+            if self.crashes > 0 || self.others.contains_key(&place.1) {
                 self.topics.entry(place).or_default().holes.push(hole);
             }
         }
@@ -289,6 +304,12 @@ pub fn nonce_of(payload: &[u8]) -> u64 {
     }
     let value: serde_json::Value = serde_json::from_str(text).expect("peers answer JSON");
     value[2].as_u64().or(value["r"].as_u64()).unwrap_or_else(|| panic!("no answer: {text}"))
+}
+
+/// Copies of an event have one id, also where another process sends the second one.
+fn id_of_event(json: &[u8]) -> String {
+    let json = std::str::from_utf8(json).unwrap();
+    json.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
 }
 
 fn feed_of(payload: &[u8]) -> Option<u64> {

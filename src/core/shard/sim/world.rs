@@ -50,6 +50,9 @@ pub enum Event {
     Crash,
     Restart,
     Unfence,
+    ReadOut(SocketKey),
+    Prepared(Box<Record>, u64),
+    Retired(Box<Record>, u64),
     Heal,
 }
 
@@ -191,6 +194,10 @@ impl World {
             }
             Effect::PauseReads(socket) => self.pause(socket, true),
             Effect::ResumeReads(socket) => self.pause(socket, false),
+            Effect::ReadOut(socket) => {
+                self.pause(socket, false);
+                self.after(Duration::ZERO, Event::ReadOut(socket));
+            }
             Effect::Persist { ticket, record } => self.ask_store(StoreOp::Put(ticket, record)),
             Effect::Forget { ticket, id } => self.ask_store(StoreOp::Delete(ticket, id)),
             Effect::Publish(batch) => self.ask_bus(batch),

@@ -3,6 +3,7 @@
 mod connecting;
 mod ending;
 mod fencing;
+mod handing_over;
 mod publishing;
 mod reading;
 mod sending;
@@ -152,6 +153,7 @@ impl Bench {
             Effect::Abort(socket) => self.aborted.push(socket),
             Effect::PauseReads(socket) => self.paused.push((socket, true)),
             Effect::ResumeReads(socket) => self.paused.push((socket, false)),
+            Effect::ReadOut(socket) => self.paused.push((socket, false)),
             Effect::Persist { ticket, record } => self.persists.push_back((ticket, *record)),
             Effect::Forget { ticket, id } => self.forgets.push_back((ticket, id)),
             Effect::Publish(batch) => self.batches.push_back(batch),

@@ -180,3 +180,27 @@ fn an_update_takes_effect_at_once_unless_somebody_was_quicker() {
     let ticket = bench.command(update("a"));
     assert_eq!(bench.fault(ticket).kind, FaultKind::NotOpen);
 }
+
+#[test]
+fn a_topic_is_followed_through_the_ring() {
+    let mut bench = Bench::new();
+    let publishing = |topic: &str| Some(publish::Spec::new(topic));
+    let a = bench.open(Connect { publish: publishing("t"), ..connect_to("a", settings()) });
+    let b = bench.open(Connect { publish: publishing("t"), ..connect_to("b", settings()) });
+    let c = bench.open(Connect { publish: publishing("other"), ..connect_to("c", settings()) });
+    let topic = || Follow::Topic("t".into());
+    let parked = fetch(&mut bench, topic(), FetchFrom::Now, true);
+    bench.says(c, "not this");
+    assert!(bench.is_open(parked));
+    bench.says(a, "one");
+    let read = fetched(bench.answer(parked));
+    assert_eq!(texts(&read), ["one"]);
+    bench.says(b, "two");
+    bench.command(Command::StopPublish(id("b")));
+    bench.says(b, "unpublished");
+    bench.disconnect("a");
+    let from = FetchFrom::At { incarnation: read.incarnation, position: read.next };
+    let rest = fetch(&mut bench, topic(), from, true);
+    let read = fetched(bench.answer(rest));
+    assert_eq!((texts(&read), read.records.len()), (vec!["two".to_owned()], 2), "and the end of a");
+}

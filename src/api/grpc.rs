@@ -1,7 +1,7 @@
 //! gRPC: the generated trait over the service, reflection, and the standard health service.
 
 use super::{
-    caller,
+    app_callback, caller,
     counters::Counters,
     health,
     http::unpanicked,
@@ -60,6 +60,16 @@ pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
 }
 
 impl GrpcRoutes {
+    /// With what a Dapr sidecar asks of its application, which must show this token if there is one.
+    pub fn with_dapr_callbacks(mut self, app_api_token: Option<&str>) -> Self {
+        let (callback, health) = app_callback::services(app_api_token);
+        self.others = self
+            .others
+            .route_service("/dapr.proto.runtime.v1.AppCallback/{*method}", callback)
+            .route_service("/dapr.proto.runtime.v1.AppCallbackHealthCheck/{*method}", health);
+        self
+    }
+
     pub async fn answer<B>(self, request: Request<B>) -> Response<tonic::body::Body>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,

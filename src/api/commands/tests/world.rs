@@ -136,7 +136,9 @@ impl Instance {
 
     pub fn deliver_bytes(&self, event: impl Into<Bytes>) -> oneshot::Receiver<Ack> {
         let (ack, acked) = oneshot::channel();
-        let ack: Done<Ack> = Box::new(move |told| drop(ack.send(told)));
+        let ack: Done<Ack> = Box::new(move |told| {
+            let _ = ack.send(told);
+        });
         self.deliveries.try_send(Delivery { event: event.into(), ack }).ok().expect("room");
         acked
     }

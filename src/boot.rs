@@ -308,7 +308,7 @@ impl Part {
         let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
         let mut routes = grpc::routes(&service, counters.clone());
         if config.backend == config::Backend::Dapr {
-            routes = routes.with_callbacks(config.dapr.app_api_token.as_ref().map(Secret::reveal));
+            routes = routes.with_dapr_callbacks(config.dapr.app_api_token.as_ref().map(Secret::reveal));
         }
         let grpc = listen::run(self.grpc, routes, settings()?);
         let commands = (self.shard == 0).then(|| commands::start(&self.instance, &service, &self.stop));

@@ -68,11 +68,13 @@ pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
 }
 
 impl GrpcRoutes {
-    /// Answers a sidecar's callbacks too.
-    pub fn with_callbacks(mut self, app_api_token: Option<&str>) -> Self {
+    /// With what a Dapr sidecar asks of its application, which must show this token if there is one.
+    pub fn with_dapr_callbacks(mut self, app_api_token: Option<&str>) -> Self {
         let (callback, health) = app_callback::services(app_api_token);
-        let routes = Routes::from(self.others).add_service(callback).add_service(health);
-        self.others = routes.prepare().into_axum_router();
+        self.others = self
+            .others
+            .route_service("/dapr.proto.runtime.v1.AppCallback/{*method}", callback)
+            .route_service("/dapr.proto.runtime.v1.AppCallbackHealthCheck/{*method}", health);
         self
     }
 

@@ -8,10 +8,11 @@ use crate::{
     ports::{Expect, Put, TopicFrom},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::mpsc::{Receiver, sync_channel},
     time::{Duration, Instant},
 };
+use tonic::Status;
 
 mod documents;
 mod fake;
@@ -228,6 +229,3 @@ fn without_a_sidecar_opening_works_and_batches_come_back() {
 fn block_on<T>(pending: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(pending)
 }
-
-use std::collections::VecDeque;
-use tonic::Status;

@@ -184,7 +184,7 @@ impl Fleet {
             FleetInput::Unclaim { id } => self.unclaim(id, fx),
             FleetInput::Store { asker, id, epoch, document } => self.store(asker, id, epoch, document, fx),
             FleetInput::Expect { asker, id } => self.submit(id, What::Expect, Some(asker), fx),
-            FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
+            FleetInput::Forget { asker, id } => self.forget(asker, id, fx),
             // Its document is ours until this run ends, and nothing writes it.
             FleetInput::Untakeable { .. } => {}
             FleetInput::Leave => self.leave(),

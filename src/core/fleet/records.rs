@@ -12,7 +12,10 @@ use crate::{
     limits,
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// After a hand-over.
+const LOOK_BACK: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -163,6 +166,15 @@ impl Fleet {
         }
     }
 
+    pub(super) fn forget(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
+        let taking = self.entries.get(&id).filter(|entry| entry.held == Held::No).and_then(|entry| entry.work.as_ref());
+        if taking.is_some_and(|work| matches!(work.run.what, What::Take { .. }) && work.next.is_none()) {
+            // It is not ours yet; whoever forgets it means what he had before.
+            return fx.push(FleetEffect::Stored { asker, result: Ok(()) });
+        }
+        self.submit(id, What::Delete, Some(asker), fx);
+    }
+
     pub(super) fn submit(&mut self, id: ConnectionId, what: What, asker: Option<Asker>, fx: &mut Effects) {
         let what = match what {
             What::Transfer { to, epoch, document } => match own(&document, &to) {
@@ -178,7 +190,8 @@ impl Fleet {
     }
 
     fn ask(&mut self, id: ConnectionId, what: What, asker: Option<(Asker, bool)>, fx: &mut Effects) {
-        if self.own.stage >= Stage::Finishing {
+        let expects = matches!(what, What::Expect);
+        if self.own.stage >= Stage::Finishing || expects && self.own.stage > Stage::Live {
             return fx.extend(asker.map(|who| refusal(who, "this instance is leaving the fleet")));
         }
         let now = self.now.boot;
@@ -233,7 +246,8 @@ impl Fleet {
             let Some(who) = given_up else { continue };
             self.counters.given_up += 1;
             fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
-            if who.1 && work.next.is_none() && work.run.askers.is_empty() {
+            let newest = work.next.as_ref().unwrap_or(&work.run);
+            if who.1 && newest.askers.is_empty() && matches!(newest.what, What::Claim { .. }) {
                 // Nobody will dial under this claim.
                 self.unclaim(id, fx);
             }
@@ -466,13 +480,20 @@ impl Fleet {
         if before != entry.held {
             self.index.dirty();
         }
+        let mut at = self.now.boot;
+        if let (What::Transfer { to, .. }, End::Done, None) = (&run.what, &end, &next) {
+            // Its new owner may have left while this was under way: one more look, when that shows.
+            let what = What::Take { from: Some(to.clone()), epoch: 0 };
+            next = Some(Job { what, askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
         if let Some(next) = next {
             if !entry.is_held() && entry.known != Known::Absent {
                 // What stands there is another's: seen by the last job, not by the next.
                 entry.known = Known::Read;
             }
             entry.work = Some(Work::new(next));
-            self.ready.insert((self.now.boot, id.clone()));
+            self.ready.insert((at, id.clone()));
         } else if !entry.is_held() {
             self.entries.remove(id);
             self.unlist(id);

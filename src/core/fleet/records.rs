@@ -480,6 +480,14 @@ impl Fleet {
         if before != entry.held {
             self.index.dirty();
         }
+        if matches!(end, End::Taken(_))
+            && let Some(job) = next.take_if(|job| matches!(job.what, What::Delete))
+        {
+            // It was meant for what stood there before, not for what was taken just now.
+            for (asker, _) in job.askers {
+                fx.push(FleetEffect::Stored { asker, result: Ok(()) });
+            }
+        }
         let mut at = self.now.boot;
         if let (What::Transfer { to, .. }, End::Done, None) = (&run.what, &end, &next) {
             // Its new owner may have left while this was under way: one more look, when that shows.

@@ -495,6 +495,9 @@ impl World {
     }
 
     pub fn planned(&mut self, at: usize, what: Planned) {
+        if self.instances[at].fleet.is_none() {
+            return;
+        }
         match what {
             Planned::Dialled(id, epoch) => {
                 self.instances[at].dialling.remove(&id);

@@ -23,7 +23,7 @@ pub struct View {
     ids: BTreeSet<ConnectionId>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Index {
     elected: bool,
     known: Option<Known>,

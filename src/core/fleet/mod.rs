@@ -287,6 +287,16 @@ impl Fleet {
             && self.watches.values().all(|watch| !watch.listed || watch.estate.is_none())
     }
 
+    /// For the report of a simulation that does not come to rest.
+    #[cfg(test)]
+    fn unrest(&self) -> String {
+        let works = self.entries.iter().filter_map(|(id, entry)| Some((id, &entry.work.as_ref()?.run.what)));
+        let works: Vec<String> = works.map(|(id, what)| format!("{id}: {what:?}")).collect();
+        let watches: Vec<String> = self.watches.values().map(Watch::describe).collect();
+        let buckets = self.buckets.iter().filter(|bucket| !bucket.is_quiet()).count();
+        format!("{} {works:?} {watches:?} {buckets} {:?} {}", self.me.incarnation, self.index, self.is_elected())
+    }
+
     fn enter(&mut self, now: FleetNow, fx: &mut Effects) {
         // A clock that stepped back stands still for us.
         self.now = FleetNow { boot: now.boot.max(self.now.boot), wall: now.wall };

@@ -65,6 +65,13 @@ impl Watch {
         }
     }
 
+    #[cfg(test)]
+    pub fn describe(&self) -> String {
+        let view = self.view.is_some();
+        let (sight, listed, owned) = (&self.sight, self.listed, self.owned);
+        format!("{} {sight:?} {listed} {owned} {view} {} {:?}", self.member.incarnation, self.viewing, self.estate)
+    }
+
     pub fn is_dead(&self) -> bool {
         matches!(&self.sight, Sight::Lease { state, .. } if state.is_over())
     }

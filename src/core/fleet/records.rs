@@ -14,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
-/// After a hand-over.
+/// After a hand-over, or a deletion that an earlier write may overtake.
 const LOOK_BACK: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Entry {
     pub held: Held,
     /// In which generation of its bucket it is listed.
     listed: u64,
+    /// Nobody knows of a write whether it happened: it may be late.
+    unsure: bool,
     pub work: Option<Box<Work>>,
 }
 
@@ -206,6 +208,7 @@ impl Fleet {
             epoch: 0,
             held: Held::No,
             listed: 0,
+            unsure: false,
             work: None,
         });
         match &mut entry.work {
@@ -402,6 +405,7 @@ impl Fleet {
                 work.prepared = None;
                 work.drop_placeholder = false;
                 if !matches!(other, DocAnswer::Conflict) {
+                    entry.unsure = true;
                     self.store_failed();
                 }
                 self.try_again(&id, now);
@@ -493,6 +497,12 @@ impl Fleet {
             // Its new owner may have left while this was under way: one more look, when that shows.
             let what = What::Take { from: Some(to.clone()), epoch: 0 };
             next = Some(Job { what, askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
+        if matches!(run.what, What::Delete) && matches!(end, End::Done) && entry.unsure && next.is_none() {
+            // What was late must not bring it back.
+            (entry.unsure, entry.known) = (false, Known::Read);
+            next = Some(Job { what: What::Delete, askers: Vec::new() });
             at = at + LOOK_BACK;
         }
         if let Some(next) = next {

@@ -165,7 +165,7 @@ impl World {
                 if healthy.is_ok() && self.is_at_rest() {
                     break;
                 }
-                assert!(at <= FAULTS + HEALING, "a minute after the healing {healthy:?}");
+                assert!(at <= FAULTS + HEALING, "a minute after the healing {healthy:?}; {}", self.state());
             }
             self.now = at;
             self.stats.steps += 1;
@@ -173,6 +173,12 @@ impl World {
             self.happen(event);
         }
         self.count();
+    }
+
+    /// What may keep them from their rest.
+    fn state(&self) -> String {
+        let fleets = self.instances.iter().filter_map(|instance| instance.fleet.as_ref());
+        fleets.map(|fleet| format!("\n  {}", fleet.unrest())).collect()
     }
 
     /// Nothing is on its way any more that could undo it.

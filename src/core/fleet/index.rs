@@ -140,7 +140,13 @@ impl Fleet {
         }
     }
 
-    pub(super) fn view_read(&mut self, incarnation: &str, generation: u64, answer: DocAnswer, fx: &mut Effects) {
+    pub(super) fn view_read(
+        &mut self,
+        incarnation: &str,
+        generation: u64,
+        answer: DocAnswer,
+        fx: &mut Effects,
+    ) {
         let mut ids = BTreeSet::new();
         let mut failed = true;
         if let DocAnswer::Got(found) = &answer {

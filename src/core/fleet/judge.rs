@@ -130,6 +130,9 @@ impl Fleet {
         match self.owner(&head) {
             Owner::Me if found.as_deref() == Some(document) => Verdict::End(End::Done),
             Owner::Me if held == Held::Yes && head.epoch < epoch => Verdict::WriteAgain,
+            Owner::Me if head.epoch > wanted && !head.claim => {
+                Verdict::End(End::Failed(format!("epoch {wanted} is below {}, which is stored", head.epoch)))
+            }
             Owner::Me => Verdict::Write,
             // The store went back to before this was ours.
             _ if held == Held::Yes && head.epoch < wanted => Verdict::WriteAgain,
@@ -147,7 +150,8 @@ impl Fleet {
 
     fn judge_transfer(&mut self, to: &str, epoch: u64, head: Option<Head>) -> Verdict {
         let there = self.watches.get(to).is_some_and(|watch| !watch.is_dead());
-        let gone = || Verdict::End(End::Failed("the member that expected it is gone; it is still ours".into()));
+        let gone =
+            || Verdict::End(End::Failed("the member that expected it is gone; it is still ours".into()));
         let Some(head) = head else { return if there { Verdict::Write } else { gone() } };
         match self.owner(&head) {
             Owner::Me if there => Verdict::Write,
@@ -224,7 +228,9 @@ impl Fleet {
 
     /// Its dial died with its owner: the job becomes a deletion, for the same askers (none).
     fn drop_placeholder(&mut self, id: &ConnectionId) -> Verdict {
-        let Some(entry) = self.entries.get_mut(id) else { return Verdict::End(End::Nothing { again: false }) };
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Verdict::End(End::Nothing { again: false });
+        };
         if let Some(work) = &mut entry.work {
             work.drop_placeholder = true;
         }
@@ -247,7 +253,9 @@ impl Fleet {
             return;
         }
         match found.as_ref().map(|found| decode_record(&found.value)) {
-            Some(Read::Good(head)) if head.owner.as_ref() != Some(&self.me.incarnation) && head.epoch >= entry.epoch => {
+            Some(Read::Good(head))
+                if head.owner.as_ref() != Some(&self.me.incarnation) && head.epoch >= entry.epoch =>
+            {
                 self.entries.remove(id);
                 self.unlist(id);
                 self.index.dirty();

@@ -144,11 +144,7 @@ impl Fleet {
     /// Asks for nothing before the first `tick`.
     pub fn new(setup: FleetSetup) -> Self {
         let incarnation = incarnation_name(&setup.instance, &setup.incarnation_word);
-        let me = Member {
-            incarnation,
-            instance: setup.instance.clone(),
-            address: setup.address.clone(),
-        };
+        let me = Member { incarnation, instance: setup.instance.clone(), address: setup.address.clone() };
         Fleet {
             me,
             now: FleetNow::default(),
@@ -275,7 +271,10 @@ impl Fleet {
         assert!(self.ready.iter().all(|(_, id)| self.entries.contains_key(id)), "a stranger is ready");
         for (number, bucket) in self.buckets.iter().enumerate() {
             bucket.check(number);
-            assert!(bucket.ids.iter().all(|id| self.entries.contains_key(id)), "bucket {number} lists a stranger");
+            assert!(
+                bucket.ids.iter().all(|id| self.entries.contains_key(id)),
+                "bucket {number} lists a stranger"
+            );
         }
     }
 
@@ -294,7 +293,12 @@ impl Fleet {
         let works: Vec<String> = works.map(|(id, what)| format!("{id}: {what:?}")).collect();
         let watches: Vec<String> = self.watches.values().map(Watch::describe).collect();
         let buckets = self.buckets.iter().filter(|bucket| !bucket.is_quiet()).count();
-        format!("{} {works:?} {watches:?} {buckets} {:?} {}", self.me.incarnation, self.index, self.is_elected())
+        format!(
+            "{} {works:?} {watches:?} {buckets} {:?} {}",
+            self.me.incarnation,
+            self.index,
+            self.is_elected()
+        )
     }
 
     fn enter(&mut self, now: FleetNow, fx: &mut Effects) {

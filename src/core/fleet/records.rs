@@ -91,7 +91,9 @@ pub enum End {
     /// Taken over: the record as it stands now.
     Taken(Bytes),
     /// Nothing to take, or not now: then it is looked at again after a while.
-    Nothing { again: bool },
+    Nothing {
+        again: bool,
+    },
     Failed(String),
 }
 
@@ -169,7 +171,11 @@ impl Fleet {
     }
 
     pub(super) fn forget(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
-        let taking = self.entries.get(&id).filter(|entry| entry.held == Held::No).and_then(|entry| entry.work.as_ref());
+        let taking = self
+            .entries
+            .get(&id)
+            .filter(|entry| entry.held == Held::No)
+            .and_then(|entry| entry.work.as_ref());
         if taking.is_some_and(|work| matches!(work.run.what, What::Take { .. }) && work.next.is_none()) {
             // It is not ours yet; whoever forgets it means what he had before.
             return fx.push(FleetEffect::Stored { asker, result: Ok(()) });
@@ -238,7 +244,9 @@ impl Fleet {
             && *at <= self.now.boot
         {
             let Some((_, asker, id)) = self.asks.pop_front() else { break };
-            let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else { continue };
+            let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else {
+                continue;
+            };
             let mut given_up = None;
             for job in work.jobs() {
                 if let Some(at) = job.askers.iter().position(|(waits, _)| *waits == asker) {
@@ -320,7 +328,8 @@ impl Fleet {
                 return true;
             }
         }
-        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder) {
+        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder)
+        {
             let claim = Claim::Mine { epoch: entry.epoch };
             self.end(id, End::Claimed(claim), fx);
             return false;
@@ -505,11 +514,11 @@ impl Fleet {
             next = Some(Job { what: What::Delete, askers: Vec::new() });
             at = at + LOOK_BACK;
         }
+        if !entry.is_ours() && entry.known != Known::Absent {
+            // What stands there is another's: seen by this job, not by the next.
+            entry.known = Known::Read;
+        }
         if let Some(next) = next {
-            if !entry.is_held() && entry.known != Known::Absent {
-                // What stands there is another's: seen by the last job, not by the next.
-                entry.known = Known::Read;
-            }
             entry.work = Some(Work::new(next));
             self.ready.insert((at, id.clone()));
         } else if !entry.is_held() {

@@ -135,11 +135,8 @@ impl World {
         {
             let life = self.instances[at].life;
             self.instances[at].dialling.insert(id.clone());
-            let what = if self.rng.chance(750) {
-                Planned::Dialled(id, epoch)
-            } else {
-                Planned::DialFailed(id)
-            };
+            let what =
+                if self.rng.chance(750) { Planned::Dialled(id, epoch) } else { Planned::DialFailed(id) };
             let wait = self.rng.millis(1, 400);
             self.after(wait, Event::Later { at, life, what });
         }

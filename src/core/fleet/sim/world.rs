@@ -30,11 +30,26 @@ impl Rng {
 
 pub enum Event {
     /// Of one life of one instance.
-    Apply { at: usize, life: u64, ticket: DocTicket, op: Op, tell: Option<u64> },
-    Answer { at: usize, life: u64, ticket: DocTicket, answer: DocAnswer },
+    Apply {
+        at: usize,
+        life: u64,
+        ticket: DocTicket,
+        op: Op,
+        tell: Option<u64>,
+    },
+    Answer {
+        at: usize,
+        life: u64,
+        ticket: DocTicket,
+        answer: DocAnswer,
+    },
     Tick(usize, u64),
     Caller(usize),
-    Later { at: usize, life: u64, what: Planned },
+    Later {
+        at: usize,
+        life: u64,
+        what: Planned,
+    },
     Fault,
     Start(usize),
     Left(usize, u64),
@@ -190,7 +205,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         // A paused process does nothing until it wakes; the store is not paused with it.
         let target = match &event {
-            Event::Answer { at, .. } | Event::Tick(at, _) | Event::Caller(at) | Event::Later { at, .. } => Some(*at),
+            Event::Answer { at, .. } | Event::Tick(at, _) | Event::Caller(at) | Event::Later { at, .. } => {
+                Some(*at)
+            }
             _ => None,
         };
         if let Some(at) = target
@@ -476,9 +493,10 @@ impl World {
             return;
         }
         let to = members[self.rng.below(members.len() as u64) as usize].incarnation.clone();
-        let other = self.instances.iter().position(|instance| {
-            instance.fleet.as_ref().is_some_and(|fleet| fleet.me().incarnation == to)
-        });
+        let other = self
+            .instances
+            .iter()
+            .position(|instance| instance.fleet.as_ref().is_some_and(|fleet| fleet.me().incarnation == to));
         let Some(other) = other else { return };
         let asker = self.asker(other, Wants::Expect(id.clone(), at));
         self.step(other, |fleet, now, fx| fleet.handle(now, FleetInput::Expect { asker, id }, fx));
@@ -488,7 +506,8 @@ impl World {
         let Some(epoch) = self.instances[at].held.get(&id).copied() else {
             return self.planned(other, Planned::Forget(id));
         };
-        let Some(to) = self.instances[other].fleet.as_ref().map(|fleet| fleet.me().incarnation.clone()) else {
+        let Some(to) = self.instances[other].fleet.as_ref().map(|fleet| fleet.me().incarnation.clone())
+        else {
             return;
         };
         self.stats.transfers += 1;

@@ -463,7 +463,9 @@ impl Fleet {
                 (entry.held, entry.epoch) = (Held::Yes, *epoch);
                 self.counters.taken += 1;
                 let document = document.clone();
-                fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
+                if self.own.stage < Stage::Finishing {
+                    fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
+                }
             }
             (What::Expect, End::Done) if before == Held::No => entry.held = Held::Expected,
             (What::Delete, End::Done) => (entry.held, entry.known) = (Held::No, Known::Absent),
@@ -508,6 +510,16 @@ impl Fleet {
             next = Some(Job { what, askers: Vec::new() });
             at = at + LOOK_BACK;
         }
+        let mut looks_back = false;
+        if matches!((&run.what, &end), (What::Take { .. }, End::Nothing { .. }))
+            && entry.unsure
+            && next.is_none()
+        {
+            // An earlier attempt of this very take may be late.
+            (entry.unsure, looks_back) = (false, true);
+            next = Some(Job { what: run.what.clone(), askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
         if matches!(run.what, What::Delete) && matches!(end, End::Done) && entry.unsure && next.is_none() {
             // What was late must not bring it back.
             (entry.unsure, entry.known) = (false, Known::Read);
@@ -525,7 +537,9 @@ impl Fleet {
             self.entries.remove(id);
             self.unlist(id);
         }
-        if let What::Take { from, .. } = run.what {
+        if let What::Take { from, .. } = run.what
+            && !looks_back
+        {
             self.settled(id, from.is_none(), matches!(end, End::Nothing { again: true }));
         }
     }

@@ -541,6 +541,8 @@ impl World {
             }
             Planned::HandOver(id, other) => self.hand_over(at, id, other),
             Planned::Forget(id) => {
+                // What a late write brings back begins anew.
+                self.epochs.remove(&id);
                 self.standing.remove(&id);
                 self.instances[at].held.remove(&id);
                 let asker = self.asker(at, Wants::Forget(id.clone()));

@@ -19,6 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// An id of the index whose owner is not known yet, or whose record cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
+#[derive(Debug)]
 pub struct Estate {
     state: State,
     next: Boot,
@@ -30,7 +31,7 @@ pub struct Estate {
     failed: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unread,
     Reading,
@@ -146,12 +147,13 @@ impl Fleet {
                 return;
             }
             let Some((_, id)) = estate.queue.pop_first() else { return };
-            if self.entries.contains_key(&id) {
-                // Ours already; or busy with something else, and then looked at once more.
-                if self.entries.get(&id).is_some_and(|entry| !entry.is_ours()) {
+            match self.entries.get(&id) {
+                Some(entry) if entry.is_ours() => continue,
+                Some(entry) if entry.work.is_some() => {
                     estate.queue.insert((now + RETRY, id));
+                    continue;
                 }
-                continue;
+                _ => {}
             }
             estate.open.insert(id.clone());
             self.submit(id, What::Take { from: Some(dead.clone()), epoch: 0 }, None, fx);

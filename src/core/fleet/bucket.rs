@@ -146,7 +146,11 @@ impl Fleet {
         for id in listed.ids {
             // A store that went back in time brought back what was deleted or given away since.
             if !self.entries.contains_key(&id) {
-                self.submit(id, What::Delete, None, fx);
+                self.submit(id.clone(), What::Delete, None, fx);
+                if self.entries.contains_key(&id) {
+                    // It stays listed until that is done.
+                    self.list(&id);
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ pub struct View {
     ids: BTreeSet<ConnectionId>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Index {
     elected: bool,
     known: Option<Known>,
@@ -140,7 +140,13 @@ impl Fleet {
         }
     }
 
-    pub(super) fn view_read(&mut self, incarnation: &str, generation: u64, answer: DocAnswer, fx: &mut Effects) {
+    pub(super) fn view_read(
+        &mut self,
+        incarnation: &str,
+        generation: u64,
+        answer: DocAnswer,
+        fx: &mut Effects,
+    ) {
         let mut ids = BTreeSet::new();
         let mut failed = true;
         if let DocAnswer::Got(found) = &answer {

@@ -85,7 +85,9 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The connection's epoch should not be below this one.
-    Mine { epoch: u64 },
+    Mine {
+        epoch: u64,
+    },
     Member(Member),
     /// Its owner is dead or leaving; it will be taken.
     Orphan,

@@ -53,6 +53,9 @@ impl Fleet {
         let seen = head.as_ref().map_or(0, |head| head.epoch);
         self.saw_epoch(seen);
         let value = found.map(|found| found.value);
+        // Lost to somebody who is dead himself.
+        let dead = head.as_ref().filter(|head| matches!(self.owner(head), Owner::Dead));
+        let dead = dead.and_then(|head| head.owner.clone());
         let verdict = match what {
             What::Put { epoch: wanted, document } => {
                 self.judge_put((held, epoch), wanted, &document, head, value)
@@ -77,7 +80,13 @@ impl Fleet {
                 self.ready.insert((now, id.clone()));
             }
             Verdict::WriteThis(document) => self.prepare(id, document, now),
-            Verdict::End(end) => self.end(id, end, fx),
+            Verdict::End(end) => {
+                let lost = matches!(end, End::Lost(_));
+                self.end(id, end, fx);
+                if let Some(owner) = dead.filter(|_| lost) {
+                    self.submit(id.clone(), What::Take { from: Some(owner), epoch: 0 }, None, fx);
+                }
+            }
         }
     }
 
@@ -121,6 +130,9 @@ impl Fleet {
         match self.owner(&head) {
             Owner::Me if found.as_deref() == Some(document) => Verdict::End(End::Done),
             Owner::Me if held == Held::Yes && head.epoch < epoch => Verdict::WriteAgain,
+            Owner::Me if head.epoch > wanted && !head.claim => {
+                Verdict::End(End::Failed(format!("epoch {wanted} is below {}, which is stored", head.epoch)))
+            }
             Owner::Me => Verdict::Write,
             // The store went back to before this was ours.
             _ if held == Held::Yes && head.epoch < wanted => Verdict::WriteAgain,
@@ -137,9 +149,13 @@ impl Fleet {
     }
 
     fn judge_transfer(&mut self, to: &str, epoch: u64, head: Option<Head>) -> Verdict {
-        let Some(head) = head else { return Verdict::Write };
+        let there = self.watches.get(to).is_some_and(|watch| !watch.is_dead());
+        let gone =
+            || Verdict::End(End::Failed("the member that expected it is gone; it is still ours".into()));
+        let Some(head) = head else { return if there { Verdict::Write } else { gone() } };
         match self.owner(&head) {
-            Owner::Me => Verdict::Write,
+            Owner::Me if there => Verdict::Write,
+            Owner::Me => gone(),
             _ if head.owner.as_deref() == Some(to) && head.epoch >= epoch => Verdict::End(End::Done),
             _ => Verdict::End(End::Lost(head.epoch)),
         }
@@ -212,7 +228,9 @@ impl Fleet {
 
     /// Its dial died with its owner: the job becomes a deletion, for the same askers (none).
     fn drop_placeholder(&mut self, id: &ConnectionId) -> Verdict {
-        let Some(entry) = self.entries.get_mut(id) else { return Verdict::End(End::Nothing { again: false }) };
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Verdict::End(End::Nothing { again: false });
+        };
         if let Some(work) = &mut entry.work {
             work.drop_placeholder = true;
         }
@@ -235,7 +253,9 @@ impl Fleet {
             return;
         }
         match found.as_ref().map(|found| decode_record(&found.value)) {
-            Some(Read::Good(head)) if head.owner.as_ref() != Some(&self.me.incarnation) && head.epoch >= entry.epoch => {
+            Some(Read::Good(head))
+                if head.owner.as_ref() != Some(&self.me.incarnation) && head.epoch >= entry.epoch =>
+            {
                 self.entries.remove(id);
                 self.unlist(id);
                 self.index.dirty();

@@ -122,7 +122,8 @@ impl Fleet {
             self.pending.remove(&ticket);
             self.lease_in_doubt(now);
         }
-        let announce = self.own.owned != self.own.told && now >= self.own.began + ANNOUNCE && !self.own.failing;
+        let announce =
+            self.own.owned != self.own.told && now >= self.own.began + ANNOUNCE && !self.own.failing;
         let finish = self.own.stage == Stage::Finishing && self.is_quiet() && !self.own.failing;
         if now < self.own.next && !announce && !finish {
             return;
@@ -272,10 +273,7 @@ impl Fleet {
                 self.own.until = now + valid;
                 fx.push(FleetEffect::Valid { until: self.own.until, advisory: true });
             }
-        } else if self.own.until.since(now) <= ALONE_BEFORE
-            && (self.own.failing || slow)
-            && self.is_alone()
-        {
+        } else if self.own.until.since(now) <= ALONE_BEFORE && (self.own.failing || slow) && self.is_alone() {
             self.own.advisory = true;
             self.own.until = now + valid;
             fx.push(FleetEffect::Valid { until: self.own.until, advisory: true });

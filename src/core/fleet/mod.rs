@@ -144,11 +144,7 @@ impl Fleet {
     /// Asks for nothing before the first `tick`.
     pub fn new(setup: FleetSetup) -> Self {
         let incarnation = incarnation_name(&setup.instance, &setup.incarnation_word);
-        let me = Member {
-            incarnation,
-            instance: setup.instance.clone(),
-            address: setup.address.clone(),
-        };
+        let me = Member { incarnation, instance: setup.instance.clone(), address: setup.address.clone() };
         Fleet {
             me,
             now: FleetNow::default(),
@@ -184,7 +180,7 @@ impl Fleet {
             FleetInput::Unclaim { id } => self.unclaim(id, fx),
             FleetInput::Store { asker, id, epoch, document } => self.store(asker, id, epoch, document, fx),
             FleetInput::Expect { asker, id } => self.submit(id, What::Expect, Some(asker), fx),
-            FleetInput::Forget { asker, id } => self.submit(id, What::Delete, Some(asker), fx),
+            FleetInput::Forget { asker, id } => self.forget(asker, id, fx),
             // Its document is ours until this run ends, and nothing writes it.
             FleetInput::Untakeable { .. } => {}
             FleetInput::Shut => self.fence(fx),
@@ -276,7 +272,10 @@ impl Fleet {
         assert!(self.ready.iter().all(|(_, id)| self.entries.contains_key(id)), "a stranger is ready");
         for (number, bucket) in self.buckets.iter().enumerate() {
             bucket.check(number);
-            assert!(bucket.ids.iter().all(|id| self.entries.contains_key(id)), "bucket {number} lists a stranger");
+            assert!(
+                bucket.ids.iter().all(|id| self.entries.contains_key(id)),
+                "bucket {number} lists a stranger"
+            );
         }
     }
 
@@ -286,6 +285,21 @@ impl Fleet {
         self.entries.values().all(|entry| entry.work.is_none())
             && self.buckets.iter().all(Bucket::is_quiet)
             && self.watches.values().all(|watch| !watch.listed || watch.estate.is_none())
+    }
+
+    /// For the report of a simulation that does not come to rest.
+    #[cfg(test)]
+    fn unrest(&self) -> String {
+        let works = self.entries.iter().filter_map(|(id, entry)| Some((id, &entry.work.as_ref()?.run.what)));
+        let works: Vec<String> = works.map(|(id, what)| format!("{id}: {what:?}")).collect();
+        let watches: Vec<String> = self.watches.values().map(Watch::describe).collect();
+        let buckets = self.buckets.iter().filter(|bucket| !bucket.is_quiet()).count();
+        format!(
+            "{} {works:?} {watches:?} {buckets} {:?} {}",
+            self.me.incarnation,
+            self.index,
+            self.is_elected()
+        )
     }
 
     fn enter(&mut self, now: FleetNow, fx: &mut Effects) {

@@ -22,7 +22,10 @@ const FORMER: Duration = Duration::from_secs(3);
 pub enum Sight {
     Unseen,
     Absent,
-    Lease { renewals: u64, state: LeaseState },
+    Lease {
+        renewals: u64,
+        state: LeaseState,
+    },
     /// Not readable; the hash tells whether it moves.
     Odd(u64),
     /// A newer version's; its owner is left alone.
@@ -63,6 +66,16 @@ impl Watch {
             view: None,
             viewing: false,
         }
+    }
+
+    #[cfg(test)]
+    pub fn describe(&self) -> String {
+        let view = self.view.is_some();
+        let (sight, listed, owned) = (&self.sight, self.listed, self.owned);
+        format!(
+            "{} {sight:?} {listed} {owned} {view} {} {:?}",
+            self.member.incarnation, self.viewing, self.estate
+        )
     }
 
     pub fn is_dead(&self) -> bool {

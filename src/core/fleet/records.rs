@@ -12,7 +12,10 @@ use crate::{
     limits,
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// After a hand-over, or a deletion that an earlier write may overtake.
+const LOOK_BACK: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -31,6 +34,8 @@ pub struct Entry {
     pub held: Held,
     /// In which generation of its bucket it is listed.
     listed: u64,
+    /// Nobody knows of a write whether it happened: it may be late.
+    unsure: bool,
     pub work: Option<Box<Work>>,
 }
 
@@ -86,7 +91,9 @@ pub enum End {
     /// Taken over: the record as it stands now.
     Taken(Bytes),
     /// Nothing to take, or not now: then it is looked at again after a while.
-    Nothing { again: bool },
+    Nothing {
+        again: bool,
+    },
     Failed(String),
 }
 
@@ -163,6 +170,19 @@ impl Fleet {
         }
     }
 
+    pub(super) fn forget(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
+        let taking = self
+            .entries
+            .get(&id)
+            .filter(|entry| entry.held == Held::No)
+            .and_then(|entry| entry.work.as_ref());
+        if taking.is_some_and(|work| matches!(work.run.what, What::Take { .. }) && work.next.is_none()) {
+            // It is not ours yet; whoever forgets it means what he had before.
+            return fx.push(FleetEffect::Stored { asker, result: Ok(()) });
+        }
+        self.submit(id, What::Delete, Some(asker), fx);
+    }
+
     pub(super) fn submit(&mut self, id: ConnectionId, what: What, asker: Option<Asker>, fx: &mut Effects) {
         let what = match what {
             What::Transfer { to, epoch, document } => match own(&document, &to) {
@@ -178,7 +198,8 @@ impl Fleet {
     }
 
     fn ask(&mut self, id: ConnectionId, what: What, asker: Option<(Asker, bool)>, fx: &mut Effects) {
-        if self.own.stage >= Stage::Finishing {
+        let expects = matches!(what, What::Expect);
+        if self.own.stage >= Stage::Finishing || expects && self.own.stage > Stage::Live {
             return fx.extend(asker.map(|who| refusal(who, "this instance is leaving the fleet")));
         }
         let now = self.now.boot;
@@ -193,6 +214,7 @@ impl Fleet {
             epoch: 0,
             held: Held::No,
             listed: 0,
+            unsure: false,
             work: None,
         });
         match &mut entry.work {
@@ -222,7 +244,9 @@ impl Fleet {
             && *at <= self.now.boot
         {
             let Some((_, asker, id)) = self.asks.pop_front() else { break };
-            let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else { continue };
+            let Some(work) = self.entries.get_mut(&id).and_then(|entry| entry.work.as_mut()) else {
+                continue;
+            };
             let mut given_up = None;
             for job in work.jobs() {
                 if let Some(at) = job.askers.iter().position(|(waits, _)| *waits == asker) {
@@ -233,7 +257,8 @@ impl Fleet {
             let Some(who) = given_up else { continue };
             self.counters.given_up += 1;
             fx.push(refusal(who, "the state store did not answer in time; the write goes on"));
-            if who.1 && work.next.is_none() && work.run.askers.is_empty() {
+            let newest = work.next.as_ref().unwrap_or(&work.run);
+            if who.1 && newest.askers.is_empty() && matches!(newest.what, What::Claim { .. }) {
                 // Nobody will dial under this claim.
                 self.unclaim(id, fx);
             }
@@ -303,7 +328,8 @@ impl Fleet {
                 return true;
             }
         }
-        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder) {
+        if matches!(work.run.what, What::Claim { .. }) && matches!(entry.held, Held::Yes | Held::Placeholder)
+        {
             let claim = Claim::Mine { epoch: entry.epoch };
             self.end(id, End::Claimed(claim), fx);
             return false;
@@ -388,6 +414,7 @@ impl Fleet {
                 work.prepared = None;
                 work.drop_placeholder = false;
                 if !matches!(other, DocAnswer::Conflict) {
+                    entry.unsure = true;
                     self.store_failed();
                 }
                 self.try_again(&id, now);
@@ -436,7 +463,9 @@ impl Fleet {
                 (entry.held, entry.epoch) = (Held::Yes, *epoch);
                 self.counters.taken += 1;
                 let document = document.clone();
-                fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
+                if self.own.stage < Stage::Finishing {
+                    fx.push(FleetEffect::Take { id: id.clone(), epoch: *epoch, document });
+                }
             }
             (What::Expect, End::Done) if before == Held::No => entry.held = Held::Expected,
             (What::Delete, End::Done) => (entry.held, entry.known) = (Held::No, Known::Absent),
@@ -466,18 +495,51 @@ impl Fleet {
         if before != entry.held {
             self.index.dirty();
         }
-        if let Some(next) = next {
-            if !entry.is_held() && entry.known != Known::Absent {
-                // What stands there is another's: seen by the last job, not by the next.
-                entry.known = Known::Read;
+        if matches!(end, End::Taken(_))
+            && let Some(job) = next.take_if(|job| matches!(job.what, What::Delete))
+        {
+            // It was meant for what stood there before, not for what was taken just now.
+            for (asker, _) in job.askers {
+                fx.push(FleetEffect::Stored { asker, result: Ok(()) });
             }
+        }
+        let mut at = self.now.boot;
+        if let (What::Transfer { to, .. }, End::Done, None) = (&run.what, &end, &next) {
+            // Its new owner may have left while this was under way: one more look, when that shows.
+            let what = What::Take { from: Some(to.clone()), epoch: 0 };
+            next = Some(Job { what, askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
+        let mut looks_back = false;
+        if matches!((&run.what, &end), (What::Take { .. }, End::Nothing { .. }))
+            && entry.unsure
+            && next.is_none()
+        {
+            // An earlier attempt of this very take may be late.
+            (entry.unsure, looks_back) = (false, true);
+            next = Some(Job { what: run.what.clone(), askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
+        if matches!(run.what, What::Delete) && matches!(end, End::Done) && entry.unsure && next.is_none() {
+            // What was late must not bring it back.
+            (entry.unsure, entry.known) = (false, Known::Read);
+            next = Some(Job { what: What::Delete, askers: Vec::new() });
+            at = at + LOOK_BACK;
+        }
+        if !entry.is_ours() && entry.known != Known::Absent {
+            // What stands there is another's: seen by this job, not by the next.
+            entry.known = Known::Read;
+        }
+        if let Some(next) = next {
             entry.work = Some(Work::new(next));
-            self.ready.insert((self.now.boot, id.clone()));
+            self.ready.insert((at, id.clone()));
         } else if !entry.is_held() {
             self.entries.remove(id);
             self.unlist(id);
         }
-        if let What::Take { from, .. } = run.what {
+        if let What::Take { from, .. } = run.what
+            && !looks_back
+        {
             self.settled(id, from.is_none(), matches!(end, End::Nothing { again: true }));
         }
     }

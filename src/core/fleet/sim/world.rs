@@ -30,11 +30,26 @@ impl Rng {
 
 pub enum Event {
     /// Of one life of one instance.
-    Apply { at: usize, life: u64, ticket: DocTicket, op: Op, tell: Option<u64> },
-    Answer { at: usize, life: u64, ticket: DocTicket, answer: DocAnswer },
+    Apply {
+        at: usize,
+        life: u64,
+        ticket: DocTicket,
+        op: Op,
+        tell: Option<u64>,
+    },
+    Answer {
+        at: usize,
+        life: u64,
+        ticket: DocTicket,
+        answer: DocAnswer,
+    },
     Tick(usize, u64),
     Caller(usize),
-    Later { at: usize, life: u64, what: Planned },
+    Later {
+        at: usize,
+        life: u64,
+        what: Planned,
+    },
     Fault,
     Start(usize),
     Left(usize, u64),
@@ -165,7 +180,7 @@ impl World {
                 if healthy.is_ok() && self.is_at_rest() {
                     break;
                 }
-                assert!(at <= FAULTS + HEALING, "a minute after the healing {healthy:?}");
+                assert!(at <= FAULTS + HEALING, "a minute after the healing {healthy:?}; {}", self.state());
             }
             self.now = at;
             self.stats.steps += 1;
@@ -173,6 +188,12 @@ impl World {
             self.happen(event);
         }
         self.count();
+    }
+
+    /// What may keep them from their rest.
+    fn state(&self) -> String {
+        let fleets = self.instances.iter().filter_map(|instance| instance.fleet.as_ref());
+        fleets.map(|fleet| format!("\n  {}", fleet.unrest())).collect()
     }
 
     /// Nothing is on its way any more that could undo it.
@@ -184,7 +205,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         // A paused process does nothing until it wakes; the store is not paused with it.
         let target = match &event {
-            Event::Answer { at, .. } | Event::Tick(at, _) | Event::Caller(at) | Event::Later { at, .. } => Some(*at),
+            Event::Answer { at, .. } | Event::Tick(at, _) | Event::Caller(at) | Event::Later { at, .. } => {
+                Some(*at)
+            }
             _ => None,
         };
         if let Some(at) = target
@@ -470,9 +493,10 @@ impl World {
             return;
         }
         let to = members[self.rng.below(members.len() as u64) as usize].incarnation.clone();
-        let other = self.instances.iter().position(|instance| {
-            instance.fleet.as_ref().is_some_and(|fleet| fleet.me().incarnation == to)
-        });
+        let other = self
+            .instances
+            .iter()
+            .position(|instance| instance.fleet.as_ref().is_some_and(|fleet| fleet.me().incarnation == to));
         let Some(other) = other else { return };
         let asker = self.asker(other, Wants::Expect(id.clone(), at));
         self.step(other, |fleet, now, fx| fleet.handle(now, FleetInput::Expect { asker, id }, fx));
@@ -482,7 +506,8 @@ impl World {
         let Some(epoch) = self.instances[at].held.get(&id).copied() else {
             return self.planned(other, Planned::Forget(id));
         };
-        let Some(to) = self.instances[other].fleet.as_ref().map(|fleet| fleet.me().incarnation.clone()) else {
+        let Some(to) = self.instances[other].fleet.as_ref().map(|fleet| fleet.me().incarnation.clone())
+        else {
             return;
         };
         self.stats.transfers += 1;
@@ -495,6 +520,9 @@ impl World {
     }
 
     pub fn planned(&mut self, at: usize, what: Planned) {
+        if self.instances[at].fleet.is_none() {
+            return;
+        }
         match what {
             Planned::Dialled(id, epoch) => {
                 self.instances[at].dialling.remove(&id);
@@ -513,6 +541,8 @@ impl World {
             }
             Planned::HandOver(id, other) => self.hand_over(at, id, other),
             Planned::Forget(id) => {
+                // What a late write brings back begins anew.
+                self.epochs.remove(&id);
                 self.standing.remove(&id);
                 self.instances[at].held.remove(&id);
                 let asker = self.asker(at, Wants::Forget(id.clone()));

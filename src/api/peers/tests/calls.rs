@@ -69,8 +69,13 @@ async fn everything(client: &mut Client, url: &str, id: &str) -> Vec<String> {
     }
     all.sort();
     log.extend(all);
-    ask!(send, SendRequest { message: "silent".into(), timeout_ms: 20 });
-    ask!(send, SendRequest { message: "too early".into() });
+    // How long it took, and how long it will, stands in these.
+    for (message, timeout_ms) in [("silent", 20), ("too early", 0)] {
+        let request = SendRequest { timeout_ms, ..send(id, message) };
+        let status = client.send(request).await.unwrap_err();
+        let message: String = status.message().chars().filter(|it| !it.is_ascii_digit()).collect();
+        log.push(format!("{:?} {message} {}", status.code(), status.details().is_empty()));
+    }
     ask!(disconnect, DisconnectRequest { code: 7 });
     ask!(disconnect, DisconnectRequest {});
     ask!(disconnect, DisconnectRequest {});

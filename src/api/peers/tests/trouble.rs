@@ -48,7 +48,8 @@ fn not_sent(status: &Status, address: &str) {
 #[test]
 fn a_peer_that_dies_in_the_middle_of_a_send_leaves_doubt() {
     on_a_shard(async {
-        let mut rig = Rig::start(&["one", "two"]).await;
+        // One thread: a process dies at once, and threads one by one.
+        let mut rig = Rig::of(vec![Plan { shards: 1, ..Plan::new("one") }, Plan::new("two")]).await;
         rig.connect(0, "doomed").await;
         let mut client = rig.client(1).await;
         client.send(send("doomed", "before")).await.unwrap();

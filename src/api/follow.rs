@@ -249,8 +249,7 @@ pub async fn tags(
         starts.push(fetch(&hub, shard, &context, Follow::Tags(tags.clone()), start, false).await?);
     }
     let places: Vec<_> = starts.iter().map(|first| (first.incarnation, first.next)).collect();
-    let cursor =
-        matches!(from, From::Now).then(|| Cursor::Filter { positions: places.clone() }.encode());
+    let cursor = matches!(from, From::Now).then(|| Cursor::Filter { positions: places.clone() }.encode());
     let places = Rc::new(RefCell::new(places));
     let flow = run(move |sender| {
         Box::pin(async move {
@@ -350,8 +349,7 @@ pub async fn lifecycle(
         };
         starts.push((incarnation, position));
     }
-    let cursor =
-        matches!(from, From::Now).then(|| Cursor::Lifecycle { positions: starts.clone() }.encode());
+    let cursor = matches!(from, From::Now).then(|| Cursor::Lifecycle { positions: starts.clone() }.encode());
     let places = Rc::new(RefCell::new(starts.clone()));
     let flow = run(move |sender| {
         Box::pin(async move {

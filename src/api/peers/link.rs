@@ -31,7 +31,7 @@ use tokio::{
 /// How a call ended.
 #[derive(Debug)]
 pub enum Ended {
-    Answered(Outcome),
+    Answered(Box<Outcome>),
     /// In the owner's own words.
     Refused(Fault),
     /// It was surely never handed to the stream.
@@ -319,7 +319,7 @@ fn answered(state: &Mutex<State>, reply: Reply) {
     };
     let ended = match reply.outcome {
         Some(Outcome::Fault(fault)) => Ended::Refused(from_proto(fault)),
-        Some(outcome) => Ended::Answered(outcome),
+        Some(outcome) => Ended::Answered(Box::new(outcome)),
         None => Ended::Refused(Fault::new(FaultKind::Internal, "the owner gave no answer that we know")),
     };
     // A caller that went away has nothing to hear.

@@ -30,11 +30,13 @@ pub struct Places {
     live: BTreeSet<u64>,
     /// For an instance that is not known.
     otherwise: At,
+    /// The cursor had no room for all.
+    cut: bool,
 }
 
 impl Places {
     pub fn begin(of: CursorKind, otherwise: At) -> Self {
-        Places { of, known: BTreeMap::new(), live: BTreeSet::new(), otherwise }
+        Places { of, known: BTreeMap::new(), live: BTreeSet::new(), otherwise, cut: false }
     }
 
     /// Begins where the cursor says. An instance that it does not name came later, and all it has
@@ -46,6 +48,7 @@ impl Places {
                 known: members.into_iter().collect(),
                 live: BTreeSet::new(),
                 otherwise: if cut { At::Now } else { At::Start },
+                cut,
             }),
             _ => Err(Fault::invalid("cursor", format!("is not of a {}", of.name()))),
         }
@@ -75,8 +78,7 @@ impl Places {
 
     /// True when something was followed at instances that are not there any more, or was cut.
     pub fn misses(&self) -> bool {
-        self.otherwise == At::Now && !self.known.is_empty()
-            || self.known.keys().any(|key| !self.live.contains(key))
+        self.cut || self.known.keys().any(|key| !self.live.contains(key))
     }
 
     pub fn set(&mut self, key: u64, cursor: &str) {
@@ -107,9 +109,10 @@ mod tests {
     fn a_cursor_brings_each_instance_back_to_its_place() {
         let mut places = Places::begin(CursorKind::Filter, At::Now);
         assert_eq!((places.join(1), places.join(2)), (At::Now, At::Now));
-        places.begun();
         places.set(1, &inner(5));
         places.set(2, &inner(6));
+        assert!(!places.misses());
+        places.begun();
         assert_eq!(places.join(3), At::Start, "who comes later is new");
         let text = places.cursor();
         let mut again = Places::resume(CursorKind::Filter, &text).unwrap();

@@ -173,7 +173,7 @@ impl Peers {
         match ended {
             Ended::Answered(outcome) => {
                 counted.ended(|counters| &counters.forwarded_answered);
-                let unpacked = R::unpack(outcome);
+                let unpacked = R::unpack(*outcome);
                 Passed::Done(
                     unpacked.ok_or_else(|| Fault::new(FaultKind::Internal, "an answer of another kind")),
                 )
@@ -309,8 +309,10 @@ impl Peers {
             })?,
         };
         match ended {
-            Ended::Answered(Outcome::List(page)) => Ok(page),
-            Ended::Answered(_) => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+            Ended::Answered(answer) => match *answer {
+                Outcome::List(page) => Ok(page),
+                _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+            },
             Ended::Refused(fault) => Err(fault),
             Ended::NotSent(why) | Ended::Broken(why) => Err(Fault::new(FaultKind::NotSent, why)),
         }
@@ -365,7 +367,7 @@ impl Peers {
     async fn admit(&self, member: &Member, rpc: Rpc) -> Result<Outcome, Fault> {
         let caller = Caller::default();
         match self.hand_over(member, &caller, Until::of(&caller), rpc)?.await {
-            Ended::Answered(outcome) => Ok(outcome),
+            Ended::Answered(outcome) => Ok(*outcome),
             Ended::Refused(fault) => Err(fault),
             Ended::NotSent(why) => Err(not_sent(why)),
             Ended::Broken(why) => Err(in_doubt(Repeat::Never, why)),

@@ -105,7 +105,7 @@ impl peers_server::Peers for PeersEdge {
             Err(fault) => Err(fault),
             Ok(()) => self.begin(&caller, request.source, answer).await,
         };
-        Ok(Response::new(begun.unwrap_or_else(|fault| Following::refused(fault))))
+        Ok(Response::new(begun.unwrap_or_else(Following::refused)))
     }
 }
 

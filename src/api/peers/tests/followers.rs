@@ -78,10 +78,8 @@ fn a_filter_is_followed_at_all_instances_with_one_cursor() {
             rig.client(0).await.set_tag(tag).await.unwrap();
         }
         let filters = vec![TagFilter { key: "venue".into(), value: "x".into() }];
-        let request = ReceiveRequest {
-            source: Some(Source::Filter(TagFilters { filters })),
-            ..Default::default()
-        };
+        let request =
+            ReceiveRequest { source: Some(Source::Filter(TagFilters { filters })), ..Default::default() };
         let mut client = rig.client(0).await;
         let mut messages = client.receive(request.clone()).await.unwrap().into_inner();
         tick(&mut client, "left", "l1").await;

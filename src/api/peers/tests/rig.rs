@@ -218,10 +218,13 @@ impl Instance {
                     let listening = listen::run(listener, routes, settings);
                     tokio::task::spawn_local(shard::run(local.clone()));
                     tokio::select! {
-                        ended = listening => drop(ended),
+                        ended = listening => {
+                            drop(ended);
+                            local.stop();
+                        }
+                        // Like a process that is killed: no last word.
                         _ = killed.wait_for(|killed| *killed) => {}
                     }
-                    local.stop();
                 });
             }));
         }

@@ -48,7 +48,8 @@ fn not_sent(status: &Status, address: &str) {
 #[test]
 fn a_peer_that_dies_in_the_middle_of_a_send_leaves_doubt() {
     on_a_shard(async {
-        let mut rig = Rig::start(&["one", "two"]).await;
+        // One thread: a process dies at once, and threads one by one.
+        let mut rig = Rig::of(vec![Plan { shards: 1, ..Plan::new("one") }, Plan::new("two")]).await;
         rig.connect(0, "doomed").await;
         let mut client = rig.client(1).await;
         client.send(send("doomed", "before")).await.unwrap();
@@ -145,16 +146,31 @@ fn a_caller_that_goes_away_cancels_at_the_owner() {
 }
 
 #[test]
-fn the_deadline_goes_with_the_call() {
+fn the_owner_keeps_to_the_deadline_of_a_call() {
     on_a_shard(async {
-        let rig = Rig::start(&["one", "two"]).await;
+        let rig = Rig::start(&["one"]).await;
         rig.connect(0, "slow").await;
-        let mut request = tonic::Request::new(send("slow", "silent"));
-        // In the head alone: no client gives up by itself here.
-        request.metadata_mut().insert("grpc-timeout", "80m".parse().unwrap());
-        let status = rig.client(1).await.send(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-        assert_eq!(rig.instances[1].counters.forwarded_refused.get(), 1, "the owner said so");
+        let address = format!("http://{}", rig.instances[0].address);
+        let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        let hello = hello::greet(&super::rig::KEY, hello::Side::Caller, "two#1", "one#1", None);
+        let calls = vec![
+            Call { rpc: Some(Rpc::Hello(hello)), ..Default::default() },
+            Call {
+                number: 3,
+                deadline_ms: Some(50),
+                rpc: Some(Rpc::Send(send("slow", "silent"))),
+                ..Default::default()
+            },
+        ];
+        let open = tokio_stream::StreamExt::chain(tokio_stream::iter(calls), tokio_stream::pending());
+        let mut replies = PeersClient::new(channel).calls(open).await.unwrap().into_inner();
+        replies.message().await.unwrap();
+        let reply = replies.message().await.unwrap().unwrap();
+        assert_eq!(reply.number, 3);
+        assert!(
+            matches!(&reply.outcome, Some(Outcome::Fault(fault)) if fault.kind == "timed_out"),
+            "{reply:?}"
+        );
     });
 }
 

@@ -175,6 +175,7 @@ fn world() -> World {
     let tls = pki::client_config("", "", "").expect("valid");
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "bench".to_owned() };
     World {
+        gate: None,
         store: Arc::new(Yes),
         bus: Arc::new(Yes),
         spill: Arc::new(Yes),

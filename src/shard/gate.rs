@@ -8,9 +8,6 @@ use crate::core::fleet::io::Boot;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(test)]
-mod tests;
-
 /// Nobody has leave to write.
 const SHUT: u64 = 0;
 

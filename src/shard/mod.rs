@@ -12,6 +12,8 @@ pub mod metrics;
 pub mod record;
 mod run;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 pub use run::run;

@@ -136,7 +136,6 @@ impl ShardCore {
             Some(LeavingStep::Finishing) => {
                 self.end_sends_alive(now, key, fx);
                 self.silence(now, key, fx);
-                self.leaving.push(key);
             }
             Some(LeavingStep::Draining(_) | LeavingStep::Ending(_)) => {
                 self.stay(now, key, "the bus is too slow", fx);
@@ -190,7 +189,9 @@ impl ShardCore {
         } else if matches!(connection.phase, Phase::Waiting) {
             // It was lost while it was nobody's.
             if connection.spec.settings.auto_reconnect {
+                connection.attempt = 1;
                 self.set_phase_timer(key, now.mono);
+                self.lifecycle(now, key, LifecycleState::Reconnecting, CloseCause::HandOver.name(), Some(1));
             } else {
                 self.die(now, key, CloseCause::PeerVanished.name(), false, fx);
             }
@@ -221,12 +222,7 @@ impl ShardCore {
     }
 
     /// Another one owns it: the socket is closed, and nothing is written to the store.
-    pub(super) fn release(
-        &mut self,
-        now: Now,
-        id: &ConnectionId,
-        fx: &mut Effects,
-    ) -> Result<Answer, Fault> {
+    pub(super) fn release(&mut self, now: Now, id: &ConnectionId, fx: &mut Effects) -> Result<Answer, Fault> {
         let key = self.find(id)?;
         if self.step_of(key) != Some(LeavingStep::Retired) {
             return Err(Fault::new(FaultKind::NotOpen, "only a retired connection can be released"));

@@ -22,6 +22,12 @@ impl ShardCore {
         if self.is_current(socket) {
             fx.push(Effect::Abort(socket));
             self.lost(now, socket.conn, cause, text, fx);
+        } else if self
+            .connections
+            .get(socket.conn)
+            .is_some_and(|known| known.nth == socket.nth && matches!(known.phase, Phase::Prepared { .. }))
+        {
+            self.drop_prepared(socket.conn, "the peer ended it", fx);
         }
     }
 

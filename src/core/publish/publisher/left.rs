@@ -64,7 +64,7 @@ impl Publisher {
             return;
         }
         let batch = closed.batch.clone();
-        let mut firsts = Vec::new();
+        let (mut firsts, mut names) = (Vec::new(), Vec::new());
         for (index, event) in batch.events.iter().enumerate() {
             if event.kind == EventKind::Lifecycle {
                 continue;
@@ -73,13 +73,19 @@ impl Publisher {
             if before > 0 && event.topic != self.lifecycle_topic && !self.left.knows(event) {
                 firsts.push((index, before));
             }
+            // Before the events of a new epoch are noted themselves.
+            names.extend(self.name_of(&batch, event).map(|(at, seq)| (index, at, seq)));
             self.left.note(event);
         }
-        if firsts.is_empty() {
+        if firsts.is_empty() && names.is_empty() {
             return;
         }
-        let marked = self.with_gaps(now, &batch, &firsts);
-        self.closed_bytes += marked.bytes.len() - batch.bytes.len();
+        let mut marked = Batch::clone(&batch);
+        for (index, at, seq) in names {
+            write_name(&mut marked, index, at, seq);
+        }
+        let marked = self.with_gaps(now, &marked, &firsts);
+        self.closed_bytes = self.closed_bytes + marked.bytes.len() - batch.bytes.len();
         if let Head::Loaded(closed) = &mut self.spill.head {
             closed.batch = Arc::new(marked);
         }
@@ -128,23 +134,33 @@ impl Publisher {
             return;
         }
         for index in 0..closed.batch.events.len() {
-            let event = &closed.batch.events[index];
-            if event.kind != EventKind::Gap {
-                continue;
-            }
-            let Some((epoch, seq)) = self.left.last_of(&event.connection) else { continue };
-            let Some(at) = unnamed_from(&closed.batch.bytes[event.range.clone()], epoch) else { continue };
-            let at = event.range.start + at;
-            let named = seq.to_string();
+            let Some((at, seq)) = self.name_of(&closed.batch, &closed.batch.events[index]) else { continue };
+            let before = closed.batch.bytes.len();
             let batch = Arc::make_mut(&mut closed.batch);
-            batch.bytes.splice(at..at + NULL.len(), named.bytes());
-            let grown = |place: usize| place + named.len() - NULL.len();
-            batch.events[index].range.end = grown(batch.events[index].range.end);
-            for later in &mut batch.events[index + 1..] {
-                later.range = grown(later.range.start)..grown(later.range.end);
-            }
-            self.closed_bytes = self.closed_bytes + named.len() - NULL.len();
+            write_name(batch, index, at, seq);
+            self.closed_bytes = self.closed_bytes + batch.bytes.len() - before;
         }
+    }
+
+    /// Where in a gap record a number is to be named, and which.
+    fn name_of(&self, batch: &Batch, event: &Event) -> Option<(usize, u64)> {
+        if event.kind != EventKind::Gap {
+            return None;
+        }
+        let (epoch, seq) = self.left.last_of(&event.connection)?;
+        Some((unnamed_from(&batch.bytes[event.range.clone()], epoch)?, seq))
+    }
+}
+
+/// Puts a number where the null stands, so far into the event.
+fn write_name(batch: &mut Batch, index: usize, at: usize, seq: u64) {
+    let at = batch.events[index].range.start + at;
+    let named = seq.to_string();
+    batch.bytes.splice(at..at + NULL.len(), named.bytes());
+    let grown = |place: usize| place + named.len() - NULL.len();
+    batch.events[index].range.end = grown(batch.events[index].range.end);
+    for later in &mut batch.events[index + 1..] {
+        later.range = grown(later.range.start)..grown(later.range.end);
     }
 }
 

@@ -122,6 +122,7 @@ impl World {
         self.store.documents.remove(&id);
         let theirs = self.core.epoch_floor.max(record.epoch + 1);
         self.command(Pending::Other, Command::Release(id.clone()));
+        self.command(Pending::Other, Command::Superseded { id: id.clone(), epoch: theirs });
         self.others.insert(id.clone(), theirs);
         let upstream = self.upstreams.iter_mut().find(|upstream| upstream.id == id).unwrap();
         upstream.epoch = upstream.epoch.max(theirs);

@@ -188,7 +188,7 @@ impl World {
             let fits = matches!(
                 (before, event.state),
                 (None, _)
-                    | (Some(S::Disconnected), S::Connecting | S::Reconnecting)
+                    | (Some(S::Disconnected), S::Connecting | S::Reconnecting | S::Connected)
                     | (Some(S::Connecting), S::Connected | S::Error | S::Disconnected)
                     | (Some(S::Connected | S::Reconnecting), S::Reconnecting | S::Disconnected)
                     | (Some(S::Reconnecting), S::Connected)

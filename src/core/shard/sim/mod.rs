@@ -373,7 +373,12 @@ impl World {
         self.events.retain(|_, event| {
             !matches!(
                 event,
-                Event::Stored | Event::Published | Event::Spilled | Event::Dialled(..) | Event::Unfence | Event::ReadOut(_)
+                Event::Stored
+                    | Event::Published
+                    | Event::Spilled
+                    | Event::Dialled(..)
+                    | Event::Unfence
+                    | Event::ReadOut(_)
             )
         });
         let wait = self.rng.millis(20, 3000);
@@ -426,7 +431,7 @@ impl World {
         assert_eq!(core.sends_in_flight(), 0, "a Send still waits");
         for (ticket, pending) in &self.pending {
             let waits = matches!(pending, Pending::Fetch(_) | Pending::Watch(_));
-            assert!(waits, "{ticket:?} was never answered");
+            assert!(waits, "{ticket:?} was never answered: {pending:?}");
         }
     }
 

@@ -3,14 +3,28 @@
 use super::*;
 
 /// A command that has not been answered.
+#[derive(Debug)]
 pub enum Pending {
-    Send { nonce: u64, due: Time, handle: Option<Handle> },
-    Raw { nonce: u64, handle: Option<Handle> },
-    Connect { upstream: usize, handle: Option<Handle> },
+    Send {
+        nonce: u64,
+        due: Time,
+        handle: Option<Handle>,
+    },
+    Raw {
+        nonce: u64,
+        handle: Option<Handle>,
+    },
+    Connect {
+        upstream: usize,
+        handle: Option<Handle>,
+    },
     Fetch(usize),
     Watch(u64),
     Stop,
-    Prepare { record: Box<Record>, last_seq: u64 },
+    Prepare {
+        record: Box<Record>,
+        last_seq: u64,
+    },
     Retire(ConnectionId),
     /// Commit or Resume.
     Commit(ConnectionId),

@@ -62,7 +62,8 @@ fn a_prepared_connection_is_nobodys_until_it_is_committed() {
     bench.says(socket, "waited");
     bench.step(|core, _, _| core.read_out(socket));
     bench.says(socket, "fresh");
-    let gap = Gap { from: (OLD, Some(9)), to: Some((WALL_MILLIS, 1)), cause: GapCause::NewEpoch, count: None };
+    let gap =
+        Gap { from: (OLD, Some(9)), to: Some((WALL_MILLIS, 1)), cause: GapCause::NewEpoch, count: None };
     assert_eq!(bench.published("t"), [Body::Gap(gap), text("waited"), text("fresh")]);
     assert_eq!(marks(&mut bench), [(1, true), (2, false)]);
     assert_eq!(commit(&mut bench).unwrap_err().kind, FaultKind::NotFound, "only once");
@@ -81,6 +82,9 @@ fn what_is_prepared_and_not_wanted_leaves_nothing() {
     let socket = prepared(&mut bench);
     bench.pass(limits::PREPARED_KEPT + millis(100));
     assert_eq!(bench.aborted.pop(), Some(socket), "nobody said anything");
+    let socket = prepared(&mut bench);
+    bench.lose(socket);
+    assert!(commit(&mut bench).is_err(), "the new socket broke");
     let ticket = bench.command(Command::Prepare(restore()));
     bench.cancel(ticket);
     bench.dials.clear();

@@ -194,7 +194,7 @@ impl Script {
                 self.input(|core, _| core.popped(now, Ok(())));
             }
             Effect::Answer { .. } | Effect::SendEnded { .. } => {}
-            Effect::PauseReads(_) | Effect::ResumeReads(_) => {}
+            Effect::PauseReads(_) | Effect::ResumeReads(_) | Effect::ReadOut(_) => {}
         }
     }
 }

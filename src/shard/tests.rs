@@ -1,30 +1,33 @@
-use super::*;
+//! A shard on its own loop, with real sockets and backends that keep nothing.
+
+use super::{
+    dial::{Dialler, SystemResolver},
+    gate::{Gate, boot_now},
+    mailbox::{Hub, Mailbox},
+    *,
+};
 use crate::{
     core::{
         correlation::{Kind, Rule},
         egress::{Pattern, Policy},
+        fleet::io::Boot,
         id::ConnectionId,
-        io::{Answer, Command, Context, Outcome},
+        io::{Answer, Fetch, FetchFrom, Follow, Outcome},
         publish::{
             Bounds,
             batch::{Batch, PublishError},
         },
         reason::{Certainty, FaultKind},
-        shard::Setup,
-        spec::{Connect, Dial, Settings, Spec},
+        ring::RecordKind,
+        spec::{Connect, Dial, Restore, Settings, Spec},
         target::Target,
+        time::Wall,
     },
-    ports::{BackendError, Bus, Done, Seal, Spill, Store, TopicChunk, TopicFrom},
-    shard::{
-        Local, World,
-        dial::{Dialler, SystemResolver},
-        mailbox::{Hub, Mailbox},
-        run,
-    },
+    ports::{BackendError, Done, TopicChunk, TopicFrom},
 };
 use bytes::Bytes;
-use futures_util::StreamExt;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use futures_util::{SinkExt, StreamExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite};
 
@@ -152,7 +155,8 @@ fn setup() -> Setup {
 }
 
 fn world(gate: Arc<Gate>) -> World {
-    let policy = Policy { allow: vec![Pattern::parse("127.0.0.0/8").unwrap()], deny: Vec::new(), own: Vec::new() };
+    let policy =
+        Policy { allow: vec![Pattern::parse("127.0.0.0/8").unwrap()], deny: Vec::new(), own: Vec::new() };
     let tls = crate::pki::client_config("", "", "").unwrap();
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "test".into() };
     World {
@@ -186,10 +190,30 @@ impl Running {
     async fn connect(&self) -> WebSocketStream<TcpStream> {
         let spec = spec(self.listener.local_addr().unwrap().port());
         let connect = Connect { id: id(), chosen: true, spec, tags: Vec::new(), publish: None };
-        let accept = async { accept_async(self.listener.accept().await.unwrap().0).await.unwrap() };
-        let (outcome, peer) = tokio::join!(self.call(Command::Connect(Box::new(connect))), accept);
+        let (outcome, peer) = tokio::join!(self.call(Command::Connect(Box::new(connect))), self.accept());
         assert!(matches!(outcome, Ok(Answer::Connected { created: true, .. })), "{outcome:?}");
         peer
+    }
+
+    async fn accept(&self) -> WebSocketStream<TcpStream> {
+        accept_async(self.listener.accept().await.unwrap().0).await.unwrap()
+    }
+
+    /// So many messages, and whether each may be a duplicate.
+    async fn messages(&self, count: usize) -> Vec<(String, bool)> {
+        let (mut from, mut messages) = (FetchFrom::Start, Vec::new());
+        while messages.len() < count {
+            let fetch = Fetch { follow: Follow::Connection(id()), from, bytes_max: 1 << 20, wait: true };
+            let Ok(Answer::Fetched(fetched)) = self.call(Command::Fetch(Box::new(fetch))).await else {
+                panic!("nothing fetched");
+            };
+            from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
+            let texts = fetched.records.into_iter().filter(|record| record.kind == RecordKind::Text);
+            messages.extend(texts.map(|record| {
+                (String::from_utf8(record.payload.to_vec()).unwrap(), record.possible_duplicate)
+            }));
+        }
+        messages
     }
 
     async fn raw(&self, text: &'static str) -> Outcome {
@@ -243,4 +267,52 @@ fn a_jump_of_the_boot_clock_alone_stops_every_write() {
         running.raw("again").await.unwrap();
         assert_eq!(peer.next().await.unwrap().unwrap(), tungstenite::Message::text("again"));
     });
+}
+
+#[test]
+fn what_waits_in_a_prepared_socket_is_read_when_it_is_ours_and_marked() {
+    on_a_shard(Arc::new(open_for_ever()), async |running: Running| {
+        let restore = Restore {
+            id: id(),
+            spec: spec(running.listener.local_addr().unwrap().port()),
+            tags: Vec::new(),
+            publish: None,
+            created: Wall::default(),
+            epoch: 7,
+            last_seq: None,
+            clean: false,
+            claimed: None,
+        };
+        let prepare = running.call(Command::Prepare(Box::new(restore)));
+        let (outcome, mut peer) = tokio::join!(prepare, running.accept());
+        assert!(matches!(outcome, Ok(Answer::Done)), "{outcome:?}");
+        for text in ["one", "two", "three"] {
+            peer.send(tungstenite::Message::text(text)).await.unwrap();
+        }
+        assert_eq!(running.raw("early").await.unwrap_err().kind, FaultKind::Unavailable);
+        let commit = Command::Commit { id: id(), epoch: 9, last_seq: 40 };
+        assert!(matches!(running.call(commit).await, Ok(Answer::Connected { epoch: 9, .. })));
+        let waited = running.messages(3).await;
+        assert_eq!(waited, ["one", "two", "three"].map(|text| (text.to_owned(), true)));
+        peer.send(tungstenite::Message::text("fresh")).await.unwrap();
+        assert_eq!(running.messages(4).await[3], ("fresh".to_owned(), false));
+        running.raw("ours").await.unwrap();
+        assert_eq!(peer.next().await.unwrap().unwrap(), tungstenite::Message::text("ours"));
+        // And on to the next instance.
+        let retired = running.call(Command::Retire(id())).await;
+        assert!(matches!(retired, Ok(Answer::Retired { epoch: 9, last_seq: 4, .. })), "{retired:?}");
+        peer.send(tungstenite::Message::text("for the next one")).await.unwrap();
+        running.call(Command::Release(id())).await.unwrap();
+        let Some(Ok(tungstenite::Message::Close(Some(frame)))) = peer.next().await else {
+            panic!("no close")
+        };
+        assert_eq!(u16::from(frame.code), 1001);
+        assert_eq!(running.messages(4).await.len(), 4, "nothing was read after its end");
+    });
+}
+
+fn open_for_ever() -> Gate {
+    let gate = Gate::default();
+    gate.reopen(Boot(u64::MAX));
+    gate
 }

@@ -53,6 +53,7 @@
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
 //!   `peers` asks other instances for what is not here, and answers them from the shards alone.
+//!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.

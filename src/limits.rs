@@ -367,7 +367,8 @@ pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(60);
 /// How long the fleet remembers that a command was taken: longer than any redelivery can be young
 /// enough by clocks that differ.
 pub const COMMAND_CLAIM_TTL: Duration = Duration::from_secs(300);
-/// Commands that one instance remembers: some 500 a second for twice their age, 1 MiB.
+/// Commands that one instance remembers: some 200 a second for as long as a claim stands, 5 MiB. What
+/// is pushed out is still claimed in the fleet.
 pub const COMMANDS_REMEMBERED_MAX: usize = 65_536;
 /// Commands taken from the bus and not answered; beyond it none is taken.
 pub const COMMANDS_IN_FLIGHT_MAX: usize = 256;
@@ -383,3 +384,5 @@ pub const SUBSCRIBE_RETRY_BASE: Duration = Duration::from_millis(100);
 pub const SUBSCRIBE_RETRY_MAX: Duration = Duration::from_secs(5);
 /// For a sidecar to say that the subscription stands: it asks its broker first.
 pub const SUBSCRIBE_READY_MAX: Duration = Duration::from_secs(30);
+/// For the last acks of a subscription that is given up.
+pub const SUBSCRIBE_LEAVE_MAX: Duration = Duration::from_secs(2);

@@ -34,7 +34,6 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
 };
 use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
 
@@ -75,11 +74,11 @@ pub struct SubscribeStats {
     pub standing: AtomicBool,
 }
 
-/// The receiving end. Dropping it ends the subscription.
+/// The receiving end. Dropping it ends the subscription, once what was delivered is acked or a short
+/// time has passed: an ack that is cut off is an event that comes again, or is lost.
 pub struct Subscription {
     deliveries: mpsc::Receiver<Delivery>,
     stats: Arc<SubscribeStats>,
-    task: JoinHandle<()>,
 }
 
 impl Subscription {
@@ -95,7 +94,9 @@ impl Subscription {
             stats: stats.clone(),
             random: seed,
         };
-        Subscription { deliveries, stats, task: runtime.spawn(driver.run()) }
+        // Ends by itself when the receiving end is gone.
+        drop(runtime.spawn(driver.run()));
+        Subscription { deliveries, stats }
     }
 
     pub fn stats(&self) -> Arc<SubscribeStats> {
@@ -106,13 +107,6 @@ impl Subscription {
 impl Inbox for Subscription {
     fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         self.deliveries.poll_recv(context)
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.stats.standing.store(false, Relaxed);
     }
 }
 
@@ -190,8 +184,12 @@ impl Driver {
                 Err(_) => return Ended::Refused("dapr_api_token holds what no header may hold".into()),
             }
         }
-        let opened = tokio::time::timeout(limits::SUBSCRIBE_READY_MAX, self.open(request)).await;
-        let incoming = match opened {
+        let sender = self.sender.clone();
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(limits::SUBSCRIBE_READY_MAX, self.open(request)) => opened,
+            () = sender.closed() => return Ended::Deserted,
+        };
+        let mut incoming = match opened {
             Err(_) => return Ended::Refused("no answer within its time".into()),
             Ok(Err(why)) => return Ended::Refused(why),
             Ok(Ok(incoming)) => incoming,
@@ -204,10 +202,17 @@ impl Driver {
             ids: Arc::default(),
             stats: self.stats.clone(),
         };
-        tokio::select! {
-            ended = line.pump(incoming, &self.sender) => ended,
-            () = self.sender.closed() => Ended::Deserted,
+        let ended = tokio::select! {
+            ended = line.pump(&mut incoming, &sender) => ended,
+            () = sender.closed() => Ended::Deserted,
+        };
+        if matches!(ended, Ended::Deserted) {
+            let leave = line.leave(self.settings.in_flight_max, incoming);
+            if tokio::time::timeout(limits::SUBSCRIBE_LEAVE_MAX, leave).await.is_err() {
+                tracing::debug!("a subscription was cut with events that wait for their ack");
+            }
         }
+        ended
     }
 
     /// The stream stands when the sidecar has answered for the first time.
@@ -269,7 +274,7 @@ struct Line {
 impl Line {
     async fn pump(
         &self,
-        mut incoming: Streaming<SubscribeTopicEventsResponseAlpha1>,
+        incoming: &mut Streaming<SubscribeTopicEventsResponseAlpha1>,
         sender: &mpsc::Sender<Delivery>,
     ) -> Ended {
         loop {
@@ -289,6 +294,15 @@ impl Line {
                 Err(status) => return Ended::Broken(told(&status)),
             }
         }
+    }
+
+    /// Waits for the acks, tells the sidecar that no more will come, and for its end of the stream:
+    /// to close it at once would cut off acks on their way.
+    async fn leave(self, in_flight_max: usize, mut incoming: Streaming<SubscribeTopicEventsResponseAlpha1>) {
+        let all = u32::try_from(in_flight_max).unwrap_or(u32::MAX);
+        drop(self.room.acquire_many(all).await);
+        drop(self.acks);
+        while let Ok(Some(_)) = incoming.message().await {}
     }
 
     fn delivery(&self, event: TopicEventRequest, permit: OwnedSemaphorePermit) -> Option<Delivery> {

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin};
+use tokio::task::JoinHandle;
 use tonic::{
     Request, Response, Status,
     body::Body,

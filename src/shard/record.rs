@@ -95,7 +95,8 @@ pub fn decode(document: &[u8], seal: &dyn Seal) -> Result<Stored, BackendError> 
         tags,
         publish: publish_from_json(text("topic"), &value["publish"]),
         created,
-        epoch: value["epoch"].as_u64().unwrap_or(0),
+        // Taken by a fleet's member who has not written its own document yet: what was seen last.
+        epoch: value["previousEpoch"].as_u64().or(value["epoch"].as_u64()).unwrap_or(0),
         last_seq: value["lastSeq"].as_u64(),
         clean: value["clean"].as_bool().unwrap_or(false),
     })

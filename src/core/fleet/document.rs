@@ -280,12 +280,15 @@ pub fn own(document: &[u8], owner: &str) -> Option<Bytes> {
     text.or_else(|| insert_member(document, &at, name.as_bytes())).map(Bytes::from)
 }
 
-/// A record as it stands for its new owner.
+/// A record as it stands for its new owner. It keeps the epoch that consumers saw last, until the
+/// new owner writes its own.
 pub fn take(document: &[u8], owner: &Member, epoch: u64) -> Option<Bytes> {
     let Read::Good(mut value) = object(document) else { return None };
     value.insert("owner".into(), Value::from(&*owner.incarnation));
     value.insert("instanceId".into(), Value::from(&*owner.instance));
-    value.insert("epoch".into(), epoch.into());
+    if let Some(last) = value.insert("epoch".into(), epoch.into()) {
+        value.entry("previousEpoch").or_insert(last);
+    }
     Some(Value::Object(value).to_string().into())
 }
 

@@ -72,7 +72,7 @@ impl World {
         let readiness = Arc::new(Readiness::default());
         readiness.set(Life::Ready);
         let (defaults, bus) = (Defaults::default(), None);
-        let service = Service::new(Inner { hub, defaults, instance: "i1".into(), bus, readiness });
+        let service = Service::new(Inner { hub, defaults, instance: "i1".into(), bus, readiness, fleet: None });
         let (url, said) = upstream().await;
         World { service, url, said, bus: Arc::default(), documents: Arc::default() }
     }
@@ -314,6 +314,7 @@ fn shard_world() -> ShardWorld {
     let tls = pki::client_config("", "", "").unwrap();
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "tests".into() };
     ShardWorld {
+        gate: None,
         store: Arc::new(Yes),
         bus: Arc::new(Yes),
         spill: Arc::new(Yes),

@@ -181,8 +181,9 @@ impl Instance {
             let world = World {
                 store: Arc::new(Documents { inner: backend.store(), script: script.clone() }),
                 bus: backend.bus(),
-                spill: backend.spill(shard).unwrap(),
-                seal: backend.sealer(),
+                spill: backend.local().spill(shard).unwrap(),
+                seal: backend.local().sealer(),
+                gate: None,
                 dialler: Arc::new(dialler()),
                 instance: name.into(),
                 busy_poll: Duration::ZERO,

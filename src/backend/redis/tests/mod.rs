@@ -56,6 +56,7 @@ pub fn batch(id: u64, events: &[(&str, &str, u64)]) -> Arc<Batch> {
         let start = bytes.len();
         bytes.extend_from_slice(format!(r#"{{"id":"{connection}/1/{seq}"}}"#).as_bytes());
         list.push(Event {
+            relaxed: false,
             topic: topic.into(),
             connection: ConnectionId::parse(connection).expect("an id"),
             kind: EventKind::Message,

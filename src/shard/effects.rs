@@ -51,8 +51,15 @@ impl Local {
             Effect::PauseReads(socket) => self.pause(socket, true),
             Effect::ResumeReads(socket) => self.pause(socket, false),
             Effect::ReadOut(socket) => {
-                if let Some(socket) = self.sockets.borrow().get(socket) {
-                    socket.read_out();
+                if let Some(socket) = self.sockets.borrow().get(socket).cloned() {
+                    socket.pause(false);
+                    // The runtime knows what the kernel has only after its next look: before that,
+                    // "nothing to read" says nothing. A task that yields goes on after that look.
+                    spawn_local(async move {
+                        tokio::task::yield_now().await;
+                        tokio::task::yield_now().await;
+                        socket.read_out();
+                    });
                 }
             }
             Effect::Persist { .. } | Effect::Forget { .. } => self.write_store(effect),

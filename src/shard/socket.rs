@@ -109,7 +109,7 @@ impl Socket {
 
     pub fn read_out(&self) {
         self.tell_empty.set(true);
-        self.pause(false);
+        self.wake();
     }
 
     fn wake(&self) {

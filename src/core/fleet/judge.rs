@@ -184,11 +184,9 @@ impl Fleet {
         let nothing = |again| Verdict::End(End::Nothing { again });
         let (Some(head), Some(found)) = (head, found) else { return nothing(false) };
         let takeable = match self.owner(&head) {
-            // One of our attempts happened, be it a late one.
-            Owner::Me if epoch > 0 => {
-                self.chose(id, head.epoch);
-                return Verdict::End(End::Taken(found));
-            }
+            Owner::Me if epoch > 0 && head.epoch == epoch => return Verdict::End(End::Taken(found)),
+            // An earlier attempt that was late, or what a store that went back brought again: once
+            // more, with an epoch that is surely the highest.
             // Handed to us when we had stopped to expect it.
             Owner::Me => true,
             Owner::Nobody => from.is_none(),

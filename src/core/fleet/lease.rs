@@ -214,7 +214,7 @@ impl Fleet {
     }
 
     fn lease_found(&mut self, lease: &Lease, fx: &mut Effects) {
-        if lease.state == LeaseState::Dead && self.canary != Canary::IgnoresTombstone {
+        if lease.state == LeaseState::Dead {
             return self.fence(fx);
         }
         if lease.state == LeaseState::Left {
@@ -239,8 +239,8 @@ impl Fleet {
         self.own.failing = false;
         self.counters.renewals += 1;
         self.own.strict = self.own.strict.max(start + timings.valid);
-        if self.canary == Canary::ValidFromEnd {
-            self.own.strict = now + timings.lease + timings.margin;
+        if self.canary == Canary::OutlivesLease {
+            self.own.strict = now + timings.lease * 2;
         }
         let early = self.jitter(Duration::ZERO, timings.renew / 20);
         self.own.next = start + (timings.renew - early);

@@ -96,10 +96,10 @@ enum Pending {
 enum Canary {
     #[default]
     Healthy,
-    /// The lease counts from the end of its renewal, to its very end.
-    ValidFromEnd,
-    /// The owner overwrites its tombstone.
-    IgnoresTombstone,
+    /// The lease counts from the end of its renewal, and twice.
+    OutlivesLease,
+    /// An observer does not wait for the end of the lease.
+    Impatient,
     /// A take that met a conflict counts as done.
     TakesAnyway,
     KeepsEpoch,

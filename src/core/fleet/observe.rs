@@ -1,7 +1,7 @@
 //! What this instance sees of the others: who is a member, whose lease moves, who is dead.
 
 use super::{
-    Effects, Fleet, Known, Pending,
+    Canary, Effects, Fleet, Known, Pending,
     adopt::Estate,
     document::{Lease, LeaseState, MEMBERS, Read, Roster, bucket_key, lease_key, record_key},
     index::View,
@@ -353,7 +353,11 @@ impl Fleet {
         if !self.may_take() {
             return;
         }
-        let (now, silence) = (self.now.boot, self.setup.timings.silence());
+        let now = self.now.boot;
+        let silence = match self.canary {
+            Canary::Impatient => self.setup.timings.renew,
+            _ => self.setup.timings.silence(),
+        };
         let by = self.me.incarnation.clone();
         let mut writes: Vec<(Lease, Expect)> = Vec::new();
         for watch in self.watches.values_mut() {

@@ -138,7 +138,7 @@ fn a_seed_replays_to_the_last_answer() {
 #[test]
 fn a_broken_machine_is_found() {
     use Canary::*;
-    for canary in [ValidFromEnd, IgnoresTombstone, TakesAnyway, KeepsEpoch, ForgetsBucket] {
+    for canary in [OutlivesLease, Impatient, TakesAnyway, KeepsEpoch, ForgetsBucket] {
         let found = (0..200).find(|seed| simulate(*seed, canary).is_err());
         println!("{canary:?} is found by seed {found:?}");
         assert!(found.is_some(), "{canary:?} was not found within 200 seeds");

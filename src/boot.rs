@@ -4,6 +4,7 @@
 mod commands;
 mod drain;
 mod fleet;
+mod handover;
 mod open;
 mod restore;
 

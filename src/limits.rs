@@ -386,3 +386,7 @@ pub const SUBSCRIBE_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const SUBSCRIBE_READY_MAX: Duration = Duration::from_secs(30);
 /// For the last acks of a subscription that is given up.
 pub const SUBSCRIBE_LEAVE_MAX: Duration = Duration::from_secs(2);
+/// Connections that a leaving instance hands over at a time: each is a dial at a member.
+pub const HAND_OVERS_AT_ONCE: usize = 64;
+/// Members that are offered one connection, best first.
+pub const HAND_OVER_TRIES: usize = 3;

@@ -239,8 +239,15 @@ pub trait Adoption: Send + Sync {
         document: Bytes,
         epoch: u64,
     ) -> Pending<Result<(), String>>;
-    /// The owner has let go and the document names this instance: take it up with this epoch.
-    fn commit(&self, from: Arc<str>, id: ConnectionId, epoch: u64) -> Pending<Result<(), BackendError>>;
+    /// The owner has let go after `last_seq` and the document names this instance: take it up with
+    /// this epoch.
+    fn commit(
+        &self,
+        from: Arc<str>,
+        id: ConnectionId,
+        epoch: u64,
+        last_seq: u64,
+    ) -> Pending<Result<(), BackendError>>;
     /// The owner keeps it, or is gone: forget what was dialled.
     fn abort(&self, from: Arc<str>, id: ConnectionId) -> Pending<()>;
 }

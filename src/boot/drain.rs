@@ -1,16 +1,16 @@
 //! Leaving in order: lame duck, refuse, let Sends finish, close, flush; by force when time is up.
 
-use super::{Failure, Instance};
+use super::{Failure, Instance, handover};
 use crate::{
     api::service::Life,
     core::io::{Answer, Command, Context},
     limits,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 /// What remained was counted, but did not leave in order.
@@ -40,7 +40,7 @@ impl Signals {
 }
 
 /// Answers the exit code. A second signal ends it at once.
-pub(super) async fn drain(instance: &Instance, hurry: bool, signals: &mut Signals) -> u8 {
+pub(super) async fn drain(instance: &Arc<Instance>, hurry: bool, signals: &mut Signals) -> u8 {
     instance.readiness.set(Life::Draining);
     tracing::info!(budget = ?instance.config.drain_timeout, "draining");
     let deadline = Instant::now() + instance.config.drain_timeout;
@@ -64,10 +64,16 @@ pub(super) async fn drain(instance: &Instance, hurry: bool, signals: &mut Signal
     code
 }
 
-async fn in_order(instance: &Instance, hurry: bool, deadline: Instant) -> bool {
+async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> bool {
+    let lame_duck = Instant::now() + instance.config.drain_lame_duck;
+    // Half of the time is kept for what nobody takes.
+    let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+    if timeout_at(patience, handover::all(instance)).await.is_err() {
+        tracing::warn!("not everything could be handed over in time");
+    }
     if !hurry {
         // Balancers look at /readyz; until they have, requests still come here and are served.
-        sleep(instance.config.drain_lame_duck).await;
+        sleep_until(lame_duck).await;
     }
     ask_all(instance, || Command::Refuse).await;
     let patience = deadline.min(Instant::now() + limits::DRAIN_SENDS);

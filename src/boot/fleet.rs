@@ -9,9 +9,9 @@ use crate::{
         fleet::{FleetSetup, io::FleetNow},
         time::Wall,
     },
-    fleet::{self, Fleet, FleetConfig, Handle, State, Taken},
+    fleet::{self, Fleet, FleetConfig, Handle, State, Take, Taken, Takeover},
     limits, pki,
-    ports::{Condition, Health},
+    ports::{Adoption, Condition, Health},
     shard::{
         entropy::Entropy,
         gate::{Gate, boot_now},
@@ -40,25 +40,29 @@ pub(super) fn start(
     let mut entropy = Entropy::default();
     let word = format!("{:012x}", entropy.word() >> 16);
     let setup = FleetSetup::new(&config.instance_id, &word, advertised, entropy.word());
-    let (sealer, config) = (backend.local().sealer(), config.clone());
-    let started = Instant::now();
-    let take = move |document: &bytes::Bytes, epoch: u64| {
-        // What nobody alive owned at the start is seen after one lease.
-        if config.clear_all_on_start && started.elapsed() < CLEAR_FOR {
-            return Ok(Taken::Forget);
-        }
-        let stored = record::decode(document, &*sealer).map_err(|error| error.message)?;
-        Ok(Taken::Restore(Box::new(restore::check(&config, stored, Some(epoch))?)))
-    };
     let fleet = fleet::start(FleetConfig {
         setup,
         documents,
         hub: hub.clone(),
         gate,
         clock: Box::new(|| FleetNow { boot: boot_now(), wall: wall_now() }),
-        take: Box::new(take),
+        take: take(config, backend),
     })?;
     Ok(Some(fleet))
+}
+
+/// What becomes of a connection that belonged to another run.
+fn take(config: &Arc<Config>, backend: &Arc<Backend>) -> Take {
+    let (sealer, config) = (backend.local().sealer(), config.clone());
+    let started = Instant::now();
+    Arc::new(move |document: &bytes::Bytes, epoch: u64| {
+        // What nobody alive owned at the start is seen after one lease.
+        if config.clear_all_on_start && started.elapsed() < CLEAR_FOR {
+            return Ok(Taken::Forget);
+        }
+        let stored = record::decode(document, &*sealer).map_err(|error| error.message)?;
+        Ok(Taken::Restore(Box::new(restore::check(&config, stored, Some(epoch))?)))
+    })
 }
 
 /// What a shard's edges need to reach the others; each thread has its own.
@@ -75,16 +79,20 @@ pub(super) fn peers(instance: &Instance) -> Result<Option<peers::Fleet>, Failure
         .then(|| pki::client_config(roots.as_deref().unwrap_or_default(), "", ""))
         .transpose()
         .map_err(|fault| fault.to_string())?;
+    let adoption = instance.backend.documents().map(|documents| -> Arc<dyn Adoption> {
+        let take = take(config, &instance.backend);
+        Arc::new(Takeover { handle: handle.clone(), hub: instance.hub.clone(), documents, take })
+    });
     Ok(Some(peers::Fleet {
         directory: Arc::new(handle.clone()),
         key,
         tls,
-        adoption: None,
+        adoption,
         counters: instance.peers.clone(),
     }))
 }
 
-fn wall_now() -> Wall {
+pub(super) fn wall_now() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall::from_unix_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -42,6 +42,15 @@ pub(super) enum Mail {
     Left {
         reply: oneshot::Sender<()>,
     },
+    /// A member offers it: it is noted as ours to come.
+    Expect {
+        id: ConnectionId,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    Unexpect {
+        id: ConnectionId,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// To a member that has dialled it already.
     Transfer {
         id: ConnectionId,

@@ -5,8 +5,10 @@
 mod handle;
 mod perform;
 mod run;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use handle::{Handle, State, View};
 pub use run::{Fleet, FleetConfig, Take, Taken, start};
+pub use takeover::Takeover;

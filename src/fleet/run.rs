@@ -32,7 +32,7 @@ use tokio::{
 
 /// What becomes of a connection that was taken, by its document and its new epoch. The error says
 /// why it cannot be taken up here.
-pub type Take = Box<dyn Fn(&Bytes, u64) -> Result<Taken, String> + Send>;
+pub type Take = Arc<dyn Fn(&Bytes, u64) -> Result<Taken, String> + Send + Sync>;
 
 pub enum Taken {
     Restore(Box<Restore>),
@@ -204,6 +204,14 @@ impl Run {
             Mail::Left { reply } => {
                 self.left = Some(reply);
                 self.input(FleetInput::Left);
+            }
+            Mail::Expect { id, reply } => {
+                let asker = self.asker(Waiting::Transfer(reply));
+                self.input(FleetInput::Expect { asker, id });
+            }
+            Mail::Unexpect { id, reply } => {
+                let asker = self.asker(Waiting::Transfer(reply));
+                self.input(FleetInput::Forget { asker, id });
             }
             Mail::Transfer { id, to, epoch, document, reply } => {
                 let asker = self.asker(Waiting::Transfer(reply));

@@ -266,8 +266,8 @@ impl Serving {
                 };
                 Outcome::Offer(OfferReply { refused })
             }
-            Rpc::Commit(fleet::Commit { id, epoch }) => {
-                let answer = adoption.commit(from, parse(&id)?, epoch).await;
+            Rpc::Commit(fleet::Commit { id, epoch, last_seq }) => {
+                let answer = adoption.commit(from, parse(&id)?, epoch, last_seq).await;
                 answer.map_err(|error| Fault::new(FaultKind::Unavailable, error.message))?;
                 Outcome::Commit(CommitReply {})
             }

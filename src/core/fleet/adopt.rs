@@ -3,7 +3,7 @@
 use super::{
     Effects, Fleet, Known, Pending,
     document::{BUCKETS, MEMBERS, Read, bucket_key, decode_ids},
-    io::{Boot, DocAnswer, Version},
+    io::{Boot, DocAnswer, Member, Version},
     records::What,
 };
 use crate::core::id::ConnectionId;
@@ -224,6 +224,14 @@ impl Fleet {
 fn rank(id: &ConnectionId, me: &str, takers: &[Arc<str>]) -> u32 {
     let mine = weight(id, me);
     takers.iter().filter(|taker| weight(id, taker) > mine).count() as u32
+}
+
+/// Members in the order in which they should be offered a connection: highest random weight first,
+/// as for what a dead instance leaves behind.
+pub fn by_preference<'a>(id: &ConnectionId, members: &'a [Member]) -> Vec<&'a Member> {
+    let mut order: Vec<&Member> = members.iter().collect();
+    order.sort_by_key(|member| std::cmp::Reverse(weight(id, &member.incarnation)));
+    order
 }
 
 /// The same everywhere: FNV-1a, its bits mixed once more, since only a few differ.

@@ -17,6 +17,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use adopt::by_preference;
 pub use document::record_key;
 pub use holder::{Holding, holder_of};
 pub use setup::{FleetSetup, Timings};

@@ -282,7 +282,8 @@ impl Part {
             hub: self.instance.hub.clone(),
             defaults: defaults(config),
             instance: config.instance_id.clone(),
-            bus: Some(self.instance.backend.bus()),
+            // A shared bus is not read back: each member follows what it holds, and they ask one another.
+            bus: self.instance.fleet.is_none().then(|| self.instance.backend.bus()),
             readiness: self.instance.readiness.clone(),
             fleet: fleet::peers(&self.instance)?,
         });
@@ -354,7 +355,7 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
     Ok(World {
         store: store_of(instance)?,
         bus: backend.bus(),
-        spill: backend.local().spill(shard).ok_or("no spill log for this shard")?,
+        spill: fleet::spill(instance, shard)?,
         seal: backend.local().sealer(),
         dialler,
         instance: instance.config.instance_id.as_str().into(),

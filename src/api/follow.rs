@@ -232,10 +232,11 @@ fn numbers(record: &Followed) -> Numbers {
     found.unwrap_or(Numbers::Other)
 }
 
-pub async fn tags(
+/// All connections with some tags, or all that publish to a topic, through the rings of the shards.
+pub async fn rings(
     hub: Hub,
     context: Context,
-    tags: Vec<(String, String)>,
+    follow: Follow,
     from: From<'_>,
 ) -> Result<Opened<ReceivedMessage>, Fault> {
     let places = places(from, CursorKind::Filter)?;
@@ -246,7 +247,7 @@ pub async fn tags(
             (From::After(_), Some(&(incarnation, position))) => FetchFrom::At { incarnation, position },
             _ => FetchFrom::Start,
         };
-        starts.push(fetch(&hub, shard, &context, Follow::Tags(tags.clone()), start, false).await?);
+        starts.push(fetch(&hub, shard, &context, follow.clone(), start, false).await?);
     }
     let places: Vec<_> = starts.iter().map(|first| (first.incarnation, first.next)).collect();
     let cursor = matches!(from, From::Now).then(|| Cursor::Filter { positions: places.clone() }.encode());
@@ -254,11 +255,11 @@ pub async fn tags(
     let flow = run(move |sender| {
         Box::pin(async move {
             let shards = starts.into_iter().enumerate().map(|(shard, first)| {
-                follow_tags(
+                follow_ring(
                     hub.clone(),
                     shard as u32,
                     context.clone(),
-                    tags.clone(),
+                    follow.clone(),
                     first,
                     places.clone(),
                     sender.clone(),
@@ -280,15 +281,16 @@ fn places(from: From<'_>, kind: CursorKind) -> Result<Vec<RingPlace>, Fault> {
     }
 }
 
-async fn follow_tags(
+async fn follow_ring(
     hub: Hub,
     shard: u32,
     context: Context,
-    tags: Vec<(String, String)>,
+    follow: Follow,
     first: Fetched,
     places: Rc<RefCell<Vec<RingPlace>>>,
     sender: Sender<ReceivedMessage>,
 ) -> Result<(), Fault> {
+    let topic = if let Follow::Topic(topic) = &follow { topic.to_string() } else { String::new() };
     let mut fetched = first;
     loop {
         let cursor_at = |position: u64| {
@@ -303,11 +305,12 @@ async fn follow_tags(
         for record in &fetched.records {
             if let Some(mut message) = convert::followed(record) {
                 message.cursor = cursor_at(record.position);
+                message.topic = topic.clone();
                 push(&sender, message).await?;
             }
         }
         let from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
-        fetched = fetch(&hub, shard, &context, Follow::Tags(tags.clone()), from, true).await?;
+        fetched = fetch(&hub, shard, &context, follow.clone(), from, true).await?;
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     core::{
         id::ConnectionId,
-        io::{Answer, Command, Context, List, Send as SendCommand, Update},
+        io::{Answer, Command, Context, Follow, List, Send as SendCommand, Update},
         names,
         reason::{Fault, FaultKind},
         spec::{Info, Status},
@@ -95,6 +95,7 @@ pub struct Inner {
     pub hub: Hub,
     pub defaults: Defaults,
     pub instance: String,
+    /// The topics' own log. None: topics are followed through the shards' rings.
     pub bus: Option<Arc<dyn Bus>>,
     pub readiness: Arc<Readiness>,
     /// None: there are no other instances.
@@ -483,13 +484,14 @@ impl Service {
                     return Err(Fault::invalid("filter", "must hold at least one tag"));
                 }
                 let tags = filter.filters.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
-                follow::tags(hub, context, tags, from).await
+                follow::rings(hub, context, Follow::Tags(tags), from).await
             }
             Some(Source::Topic(topic)) => {
                 let topic = names::Topic::parse("topic", topic)?;
-                let bus =
-                    self.0.bus.clone().ok_or_else(|| Fault::new(FaultKind::Unavailable, "not started"))?;
-                follow::topic(bus, topic.as_str().to_owned(), from).await
+                match self.0.bus.clone() {
+                    Some(bus) => follow::topic(bus, topic.as_str().to_owned(), from).await,
+                    None => follow::rings(hub, context, Follow::Topic(topic.shared()), from).await,
+                }
             }
             Some(Source::Room(_)) => Err(Fault::unimplemented("room")),
             None => Err(Fault::invalid("source", "one of id, filter and topic must be given")),

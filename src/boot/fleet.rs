@@ -9,9 +9,9 @@ use crate::{
         fleet::{FleetSetup, io::FleetNow},
         time::Wall,
     },
-    fleet::{self, Fleet, FleetConfig, Handle, State, Take, Taken, Takeover},
+    fleet::{self, Fleet, FleetConfig, FleetSpill, Handle, State, Take, Taken, Takeover},
     limits, pki,
-    ports::{Adoption, Condition, Health},
+    ports::{Adoption, Condition, Health, Spill},
     shard::{
         entropy::Entropy,
         gate::{Gate, boot_now},
@@ -49,6 +49,15 @@ pub(super) fn start(
         take: take(config, backend),
     })?;
     Ok(Some(fleet))
+}
+
+/// A shard's spill log, which in a fleet may hold what others have gone past.
+pub(super) fn spill(instance: &Instance, shard: u32) -> Result<Arc<dyn Spill>, Failure> {
+    let inner = instance.backend.local().spill(shard).ok_or("no spill log for this shard")?;
+    Ok(match &instance.fleet {
+        None => inner,
+        Some(handle) => Arc::new(FleetSpill { inner, handle: handle.clone(), shard }),
+    })
 }
 
 /// What becomes of a connection that belonged to another run.

@@ -107,6 +107,13 @@ pub enum Command {
     Abandon,
 }
 
+impl Command {
+    /// Whether a frame may have left for the peer when nothing more is heard of it.
+    pub fn may_write(&self) -> bool {
+        matches!(self, Command::Send(_) | Command::SendRaw { .. })
+    }
+}
+
 #[derive(Debug)]
 pub struct Send {
     pub id: ConnectionId,

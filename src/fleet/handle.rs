@@ -1,6 +1,7 @@
 //! What shards and edges hold of the fleet: a store for the shards' documents, a directory for the
 //! edges, and how the lease stands.
 
+use super::spill::Unspilled;
 use crate::{
     core::{
         fleet::io::{FleetCounters, Member},
@@ -42,6 +43,8 @@ pub(super) enum Mail {
     Left {
         reply: oneshot::Sender<()>,
     },
+    /// Looks up who owns what is in it.
+    Unspilled(Unspilled),
     /// A member offers it: it is noted as ours to come.
     Expect {
         id: ConnectionId,

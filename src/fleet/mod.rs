@@ -5,10 +5,12 @@
 mod handle;
 mod perform;
 mod run;
+mod spill;
 mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use handle::{Handle, State, View};
 pub use run::{Fleet, FleetConfig, Take, Taken, start};
+pub use spill::FleetSpill;
 pub use takeover::Takeover;

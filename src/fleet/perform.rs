@@ -3,14 +3,17 @@
 use super::{
     handle::State,
     run::{Run, Taken, Waiting},
+    spill::Unspilled,
 };
 use crate::{
     core::{
         fleet::io::{Boot, DocAnswer, DocTicket, FleetEffect, FleetInput, Trouble},
+        fleet::{owner_of, record_key},
         id::ConnectionId,
         io::{Command, Outcome},
         reason::FaultKind,
     },
+    limits,
     ports::{BackendError, Put},
 };
 use bytes::Bytes;
@@ -129,6 +132,33 @@ impl Run {
                 self.input(FleetInput::Untakeable { id });
             }
         }
+    }
+
+    /// Tells the shard which of its spilled connections have gone on elsewhere, then gives it the
+    /// record. When the store does not answer the record goes as it is: its epochs tell consumers.
+    pub(super) fn look_at(&mut self, unspilled: Unspilled) {
+        let Unspilled { shard, epochs, record, done } = unspilled;
+        let (documents, hub) = (self.documents.clone(), self.hub.clone());
+        let me = self.machine.me().incarnation.clone();
+        self.tasks.spawn_local(async move {
+            let ids: Vec<ConnectionId> = epochs.keys().cloned().collect();
+            for some in ids.chunks(limits::FLEET_READ_KEYS) {
+                let keys = some.iter().map(record_key).collect();
+                let found = documents.get(keys).await.unwrap_or_default();
+                for (id, document) in some.iter().zip(found) {
+                    let owner = document.and_then(|document| owner_of(&document.value));
+                    if let Some((owner, epoch)) = owner
+                        && *owner != *me
+                        && epochs.get(id).is_some_and(|spilled| *spilled < epoch)
+                    {
+                        // Refused only by a shard that has ended.
+                        let _ = hub.order(shard, Command::Superseded { id: id.clone(), epoch }).await;
+                    }
+                }
+            }
+            done.complete(Ok(Some(record)));
+            Finished::Ordered
+        });
     }
 
     pub(super) fn order_all(&mut self, command: impl Fn() -> Command) {

@@ -205,6 +205,7 @@ impl Run {
                 self.left = Some(reply);
                 self.input(FleetInput::Left);
             }
+            Mail::Unspilled(unspilled) => self.look_at(unspilled),
             Mail::Expect { id, reply } => {
                 let asker = self.asker(Waiting::Transfer(reply));
                 self.input(FleetInput::Expect { asker, id });

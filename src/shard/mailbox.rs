@@ -3,7 +3,7 @@
 
 use super::{
     Local,
-    waiters::{Reply, Waiters, gone},
+    waiters::{Reply, Waiters, gone, gone_in_doubt},
 };
 use crate::core::{
     id::{ConnectionId, Place, Ticket},
@@ -227,16 +227,18 @@ impl Hub {
     /// Hands a command to a shard. Dropping the call before it is answered takes the command back.
     pub fn call(&self, shard: u32, context: Context, command: Command) -> Call {
         if let Some(local) = here(shard) {
+            let writes = command.may_write();
             let ticket = local.submit(context, command);
-            return Call(State::Local { shard, ticket });
+            return Call(State::Local { shard, ticket, writes });
         }
         let (reply, answer) = oneshot::channel();
         let Some(mailbox) = self.shards.get(shard as usize) else {
             return Call(State::Refused(Some(gone())));
         };
+        let writes = command.may_write();
         let home = HERE.with(|here| here.borrow().as_ref().map(|local| local.mailbox.clone()));
         match mailbox.post(Mail::Command { context, command, reply: Reply::Once(reply, home) }) {
-            Ok(()) => Call(State::Remote { answer, mailbox: mailbox.clone() }),
+            Ok(()) => Call(State::Remote { answer, mailbox: mailbox.clone(), writes }),
             Err(fault) => Call(State::Refused(Some(fault))),
         }
     }
@@ -254,7 +256,7 @@ impl Hub {
         let reply = Reply::Once(reply, None);
         mailbox.answers.push(Mail::Command { context: Context::default(), command, reply });
         mailbox.wake();
-        Call(State::Remote { answer, mailbox: mailbox.clone() })
+        Call(State::Remote { answer, mailbox: mailbox.clone(), writes: false })
     }
 
     /// Many commands whose answers come back in any order, each with the number it was given.
@@ -278,8 +280,17 @@ impl Hub {
 pub struct Call(State);
 
 enum State {
-    Local { shard: u32, ticket: Ticket },
-    Remote { answer: oneshot::Receiver<Outcome>, mailbox: Arc<Mailbox> },
+    Local {
+        shard: u32,
+        ticket: Ticket,
+        writes: bool,
+    },
+    Remote {
+        answer: oneshot::Receiver<Outcome>,
+        mailbox: Arc<Mailbox>,
+        /// A frame of it may be on its way.
+        writes: bool,
+    },
     Refused(Option<Fault>),
     Done,
 }
@@ -289,12 +300,14 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Outcome> {
         let outcome = match &mut self.0 {
-            State::Local { shard, ticket } => match here(*shard) {
+            State::Local { shard, ticket, writes } => match here(*shard) {
                 Some(local) => task::ready!(local.waiters().poll(*ticket, cx)),
+                None if *writes => Err(gone_in_doubt()),
                 None => Err(gone()),
             },
-            State::Remote { answer, .. } => {
-                task::ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Err(gone()))
+            State::Remote { answer, writes, .. } => {
+                let lost = if *writes { gone_in_doubt } else { gone };
+                task::ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Err(lost()))
             }
             State::Refused(fault) => Err(fault.take().unwrap_or_else(gone)),
             State::Done => Err(gone()),
@@ -307,12 +320,12 @@ impl Future for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.0, State::Done) {
-            State::Local { shard, ticket } => {
+            State::Local { shard, ticket, .. } => {
                 if let Some(local) = here(shard) {
                     local.abandon(ticket);
                 }
             }
-            State::Remote { mut answer, mailbox } => {
+            State::Remote { mut answer, mailbox, .. } => {
                 answer.close();
                 mailbox.desertions.fetch_add(1, Ordering::Relaxed);
                 mailbox.wake();

@@ -4,7 +4,7 @@ use super::mailbox::Mailbox;
 use crate::core::{
     id::{Place, Ticket},
     io::Outcome,
-    reason::{Fault, FaultKind},
+    reason::{Certainty, Fault, FaultKind},
     shard::Handle,
     slab::Slab,
 };
@@ -183,4 +183,10 @@ fn keep_waker(kept: &mut Option<Waker>, cx: &Context<'_>) {
 
 pub fn gone() -> Fault {
     Fault::new(FaultKind::Unavailable, "the shard has stopped")
+}
+
+/// The same for a command that the shard may have carried out in part: its frame may be written.
+pub fn gone_in_doubt() -> Fault {
+    let message = "the shard has stopped before it answered";
+    Fault::new(FaultKind::MaybeSent, message).with_certainty(Certainty::MaybeSent)
 }

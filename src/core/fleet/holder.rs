@@ -33,3 +33,11 @@ pub fn holder_of(me: &str, members: &[Member], record: &[u8]) -> Holding {
         None => Holding::Orphan,
     }
 }
+
+/// Whom a record names as its owner, and under which epoch.
+pub fn owner_of(record: &[u8]) -> Option<(std::sync::Arc<str>, u64)> {
+    match decode_record(record) {
+        Read::Good(head) => head.owner.map(|owner| (owner, head.epoch)),
+        Read::Newer | Read::Bad(_) => None,
+    }
+}

@@ -19,7 +19,7 @@ mod tests;
 
 pub use adopt::by_preference;
 pub use document::record_key;
-pub use holder::{Holding, holder_of};
+pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};
 
 use crate::{

@@ -39,7 +39,8 @@ pub(super) fn start(
     let (Some(documents), Some(gate)) = (backend.documents(), gate) else { return Ok(None) };
     let mut entropy = Entropy::default();
     let word = format!("{:012x}", entropy.word() >> 16);
-    let setup = FleetSetup::new(&config.instance_id, &word, advertised, entropy.word());
+    let mut setup = FleetSetup::new(&config.instance_id, &word, advertised, entropy.word());
+    setup.record_ttl = config.connection_record_ttl;
     let fleet = fleet::start(FleetConfig {
         setup,
         documents,

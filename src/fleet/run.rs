@@ -10,6 +10,7 @@ use crate::{
             Fleet as Machine, FleetSetup, Holding, holder_of,
             io::{Asker, Claim, FleetEffect, FleetInput, FleetNow, Member},
         },
+        io::Command,
         spec::Restore,
     },
     limits,
@@ -28,6 +29,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc, oneshot},
     task::JoinSet,
+    time::Instant,
 };
 
 /// What becomes of a connection that was taken, by its document and its new epoch. The error says
@@ -72,6 +74,8 @@ impl Fleet {
 /// The lease is asked for at once; `Handle::held` waits for it.
 pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
     let (sender, mail) = mpsc::channel(limits::FLEET_MAIL_MAX);
+    // Three chances for each record before it is gone.
+    let refresh = config.setup.record_ttl.map(|ttl| ttl / 3);
     let machine = Machine::new(config.setup);
     let shared = Arc::new(Shared {
         mail: sender,
@@ -96,6 +100,8 @@ pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
         tasks: JoinSet::new(),
         open: false,
         left: None,
+        refresh,
+        refreshed: Instant::now(),
         done: false,
     };
     let thread =
@@ -130,6 +136,9 @@ pub(super) struct Run {
     pub open: bool,
     pub left: Option<oneshot::Sender<()>>,
     pub done: bool,
+    /// How often every record is written again, so that none expires while its owner lives.
+    refresh: Option<Duration>,
+    refreshed: Instant,
 }
 
 /// A suspended machine's timers stand still: the boot clock is looked at least this often.
@@ -138,7 +147,7 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Run {
     async fn run(&mut self, mut mail: mpsc::Receiver<Mail>) {
         // Nothing is owned before there is a lease.
-        self.order_all(|| crate::core::io::Command::Fence);
+        self.order_all(|| Command::Fence);
         self.step(|machine, now, fx| machine.tick(now, fx));
         while !self.done {
             let now = (self.clock)();
@@ -155,6 +164,10 @@ impl Run {
             // A busy mailbox must not keep time from passing.
             if (self.clock)().boot >= self.machine.poll_timeout() {
                 self.step(|machine, now, fx| machine.tick(now, fx));
+            }
+            if self.refresh.is_some_and(|every| self.refreshed.elapsed() >= every) {
+                self.refreshed = Instant::now();
+                self.order_all(|| Command::PersistAll);
             }
             *self.shared.view.lock() =
                 View { counters: self.machine.counters(), owned: self.machine.owned() };

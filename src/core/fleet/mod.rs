@@ -366,7 +366,11 @@ impl Fleet {
     ) -> DocTicket {
         // Only leases end by themselves.
         let lease = matches!(pending, Pending::Lease(_) | Pending::Tombstone(_));
-        let ttl = lease.then(|| self.setup.timings.ttl());
+        let record = matches!(pending, Pending::Record(_));
+        let ttl = match record {
+            true => self.setup.record_ttl,
+            false => lease.then(|| self.setup.timings.ttl()),
+        };
         let ticket = self.ticket(pending);
         self.counters.writes += 1;
         fx.push(FleetEffect::Put { ticket, key, value, expect, ttl });

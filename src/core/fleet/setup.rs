@@ -15,6 +15,8 @@ pub struct FleetSetup {
     pub timings: Timings,
     pub takes_per_second: u32,
     pub index_bytes_max: usize,
+    /// After which a record that nobody writes again is gone; none: never.
+    pub record_ttl: Option<Duration>,
 }
 
 impl FleetSetup {
@@ -27,6 +29,7 @@ impl FleetSetup {
             timings: Timings::default(),
             takes_per_second: limits::FLEET_TAKES_PER_SECOND,
             index_bytes_max: limits::FLEET_INDEX_BYTES,
+            record_ttl: None,
         }
     }
 }

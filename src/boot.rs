@@ -40,7 +40,7 @@ use crate::{
         gate::Gate,
         mailbox::{Hub, Mailbox},
     },
-    telemetry::collect::Collector,
+    telemetry::collect::{Collector, Sources},
 };
 use std::{
     error::Error,
@@ -173,12 +173,14 @@ async fn manage(
     let (drain_now, mut drain_asked) = mpsc::channel(1);
     let mut signals = drain::Signals::new()?;
     let hooks = Arc::new(Hooks {
-        collector: Collector::new(
-            instance.hub.clone(),
-            instance.edge.clone(),
-            instance.backend.clone(),
-            instance.fleet.clone(),
-        ),
+        collector: Collector::new(Sources {
+            hub: instance.hub.clone(),
+            backend: instance.backend.clone(),
+            edge: instance.edge.clone(),
+            peers: instance.peers.clone(),
+            commands: instance.commands.clone(),
+            fleet: instance.fleet.clone(),
+        }),
         config: instance.config.clone(),
         drain: drain_now,
     });

@@ -127,7 +127,7 @@ struct Terms {
 }
 
 enum What {
-    Run(Request),
+    Run(Box<Request>),
     Refuse(Outcome, Fault),
 }
 
@@ -200,7 +200,7 @@ impl Desk {
                 let message = "is missing: without it nobody can tell whether this is a replay";
                 (topic, What::Refuse(Outcome::Invalid, Fault::invalid("time", message)))
             }
-            (Ok(topic), Ok(_), Ok(request)) => (topic, What::Run(request)),
+            (Ok(topic), Ok(_), Ok(request)) => (topic, What::Run(Box::new(request))),
         };
         let traceparent = event.traceparent;
         let reply = topic.map(|topic| Address {
@@ -252,7 +252,7 @@ impl Work {
         let Work { ack, terms, what } = self;
         let (outcome, answer) = match what {
             What::Refuse(outcome, fault) => (outcome, Err(fault)),
-            What::Run(request) => terms.run(request, parts, claims).await,
+            What::Run(request) => terms.run(*request, parts, claims).await,
         };
         match &answer {
             Ok(_) => drop(parts.counters.command(outcome)),

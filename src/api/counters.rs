@@ -39,6 +39,56 @@ counters! {
     }
 }
 
+/// How calls that were passed on ended, as `PeerCounters` counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardOutcome {
+    Answered,
+    Refused,
+    NotSent,
+    MaybeSent,
+    TimedOut,
+    Cancelled,
+    Full,
+}
+
+impl ForwardOutcome {
+    pub const ALL: &'static [ForwardOutcome] = &[
+        ForwardOutcome::Answered,
+        ForwardOutcome::Refused,
+        ForwardOutcome::NotSent,
+        ForwardOutcome::MaybeSent,
+        ForwardOutcome::TimedOut,
+        ForwardOutcome::Cancelled,
+        ForwardOutcome::Full,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            ForwardOutcome::Answered => "answered",
+            ForwardOutcome::Refused => "refused",
+            ForwardOutcome::NotSent => "not_sent",
+            ForwardOutcome::MaybeSent => "maybe_sent",
+            ForwardOutcome::TimedOut => "timed_out",
+            ForwardOutcome::Cancelled => "cancelled",
+            ForwardOutcome::Full => "full",
+        }
+    }
+}
+
+impl PeerCounters {
+    pub const fn forwarded(&self, outcome: ForwardOutcome) -> &Counter {
+        match outcome {
+            ForwardOutcome::Answered => &self.forwarded_answered,
+            ForwardOutcome::Refused => &self.forwarded_refused,
+            ForwardOutcome::NotSent => &self.forwarded_not_sent,
+            ForwardOutcome::MaybeSent => &self.forwarded_maybe_sent,
+            ForwardOutcome::TimedOut => &self.forwarded_timed_out,
+            ForwardOutcome::Cancelled => &self.forwarded_cancelled,
+            ForwardOutcome::Full => &self.forwarded_full,
+        }
+    }
+}
+
 counters! {
     PeerCounters {
         /// Forwarded calls by their outcome: the owner's answer.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Whatever the backend, spill logs and the sealing key stand on this machine's disk.
 pub enum Backend {
     Embedded(Embedded),
-    Dapr(Dapr, LocalDisk),
+    Dapr(Box<Dapr>, LocalDisk),
     Redis(Redis, LocalDisk),
 }
 

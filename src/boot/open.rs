@@ -25,7 +25,7 @@ pub(super) fn backend(config: &Config) -> Result<Backend, Failure> {
         }
         config::Backend::Dapr => {
             let dapr = Dapr::open(dapr(config)?).map_err(|error| error.message)?;
-            Backend::Dapr(dapr, LocalDisk::open(&disk).map_err(|error| error.message)?)
+            Backend::Dapr(Box::new(dapr), LocalDisk::open(&disk).map_err(|error| error.message)?)
         }
     })
 }

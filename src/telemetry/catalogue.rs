@@ -1,14 +1,24 @@
 //! Every metric there is: its name, its type, its labels, what it says, and where it is read.
 //! The page and the README's table are both made from this.
 
+mod backends;
 mod embedded;
 mod fleet;
+mod peers;
 mod publish;
 mod shard;
 
 use super::snapshot::{Page, ShardView};
 use crate::{
-    backend::embedded::{EmbeddedStats, FSYNC_BUCKETS_MICROS},
+    api::{
+        commands::counters::{CommandOutcome, ReplyOutcome},
+        counters::ForwardOutcome,
+    },
+    backend::{
+        dapr::{DaprStats, ERROR_KINDS},
+        embedded::{EmbeddedStats, FSYNC_BUCKETS_MICROS},
+        redis::RedisStats,
+    },
     core::{
         counters::SendEnd,
         reason::{CloseCause, DropReason, GapCause},
@@ -49,6 +59,12 @@ pub enum Read {
     /// With its upper bounds in microseconds.
     ShardLatency(&'static [u64], fn(&ShardView) -> &Latency),
     Process(fn(&Page) -> f64),
+    ProcessSet(Set, fn(&Page, usize) -> f64),
+    /// Of a backend that may not be in use: then there is no series.
+    Dapr(fn(&DaprStats) -> f64),
+    DaprSet(Set, fn(&DaprStats, usize) -> f64),
+    Redis(fn(&RedisStats) -> f64),
+    RedisSet(Set, fn(&RedisStats, usize) -> f64),
     Embedded(fn(&EmbeddedStats) -> f64),
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
@@ -70,6 +86,14 @@ pub enum Set {
     /// Parts of the embedded backend.
     Stage,
     DiskStage,
+    /// Of calls that were passed on to another instance.
+    ForwardOutcome,
+    StreamEvent,
+    CacheOutcome,
+    CommandOutcome,
+    ReplyOutcome,
+    DaprError,
+    DocumentCall,
 }
 
 impl Set {
@@ -77,7 +101,16 @@ impl Set {
         match self {
             Set::Direction => "direction",
             Set::Status => "status",
-            Set::SendOutcome | Set::BatchOutcome | Set::SpillOutcome => "outcome",
+            Set::SendOutcome
+            | Set::BatchOutcome
+            | Set::SpillOutcome
+            | Set::ForwardOutcome
+            | Set::CacheOutcome
+            | Set::CommandOutcome
+            | Set::ReplyOutcome => "outcome",
+            Set::StreamEvent => "event",
+            Set::DaprError => "kind",
+            Set::DocumentCall => "call",
             Set::CloseCause | Set::GapCause => "cause",
             Set::DropReason => "reason",
             Set::Stage | Set::DiskStage => "stage",
@@ -97,6 +130,13 @@ impl Set {
             Set::SpillOutcome => vec!["appended", "popped", "refused"],
             Set::Stage => vec!["bus", "fsync", "spill", "store"],
             Set::DiskStage => vec!["bus", "spill"],
+            Set::ForwardOutcome => ForwardOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
+            Set::StreamEvent => vec!["opened", "closed"],
+            Set::CacheOutcome => vec!["hit", "miss"],
+            Set::CommandOutcome => CommandOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
+            Set::ReplyOutcome => ReplyOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
+            Set::DaprError => ERROR_KINDS.to_vec(),
+            Set::DocumentCall => vec!["read", "write"],
         }
     }
 }
@@ -112,9 +152,20 @@ pub const TURN_BUCKETS_MICROS: &[u64] =
 
 /// In the order of the README.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    [PROCESS, shard::SHARD, shard::CONNECTIONS, publish::PUBLISH, fleet::FLEET, embedded::EMBEDDED]
-        .into_iter()
-        .flatten()
+    [
+        PROCESS,
+        shard::SHARD,
+        shard::CONNECTIONS,
+        publish::PUBLISH,
+        fleet::FLEET,
+        peers::PEERS,
+        peers::COMMANDS,
+        embedded::EMBEDDED,
+        backends::DAPR,
+        backends::REDIS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Metric {
@@ -122,10 +173,13 @@ impl Metric {
         match self.read {
             Read::Shard(_) | Read::ShardLatency(..) => vec!["shard"],
             Read::ShardSet(set, _) => vec!["shard", set.label()],
-            Read::EmbeddedSet(set, _) => vec![set.label()],
+            Read::EmbeddedSet(set, _)
+            | Read::ProcessSet(set, _)
+            | Read::DaprSet(set, _)
+            | Read::RedisSet(set, _) => vec![set.label()],
             Read::Edge => vec!["event"],
             Read::Build => vec!["version"],
-            Read::Process(_) | Read::Embedded(_) | Read::Fsync => Vec::new(),
+            Read::Process(_) | Read::Embedded(_) | Read::Dapr(_) | Read::Redis(_) | Read::Fsync => Vec::new(),
         }
     }
 
@@ -197,6 +251,11 @@ const PROCESS: &[Metric] = &[
         Read::Process(|page| page.process.max_fds as f64),
     ),
     counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
+    gauge(
+        "wsm_backend_ready",
+        "0 while the service waits for its sidecar, broker or state store.",
+        Read::Process(|page| f64::from(u8::from(page.backend_ready))),
+    ),
 ];
 
 #[cfg(test)]

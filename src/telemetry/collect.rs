@@ -2,12 +2,15 @@
 //! What is counted is counted where it happens, with no lock and no shared word; all the cost is here.
 
 use super::{
-    catalogue::{self, Kind, Metric, Read},
+    catalogue::{self, Kind, Metric, Read, Set},
     process::{self, Process},
-    snapshot::{FleetView, Page, ShardSnapshot},
+    snapshot::{CommandsView, FleetView, Page, PeersView, ShardSnapshot},
 };
 use crate::{
-    api::counters::Counters as EdgeCounters,
+    api::{
+        commands::counters::CommandCounters,
+        counters::{Counters as EdgeCounters, PeerCounters},
+    },
     backend::{Backend, embedded::EmbeddedStats},
     fleet::Handle,
     limits,
@@ -24,11 +27,18 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+/// Whose numbers are on the page.
+pub struct Sources {
+    pub hub: Hub,
+    pub backend: Arc<Backend>,
+    pub edge: Arc<EdgeCounters>,
+    pub peers: Arc<PeerCounters>,
+    pub commands: Arc<CommandCounters>,
+    pub fleet: Option<Handle>,
+}
+
 pub struct Collector {
-    hub: Hub,
-    edge: Arc<EdgeCounters>,
-    backend: Arc<Backend>,
-    fleet: Option<Handle>,
+    sources: Sources,
     started: Instant,
     registry: Registry,
     page: Arc<parking_lot::Mutex<Page>>,
@@ -38,14 +48,15 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub fn new(hub: Hub, edge: Arc<EdgeCounters>, backend: Arc<Backend>, fleet: Option<Handle>) -> Self {
-        let page = Arc::new(parking_lot::Mutex::new(Page::new(hub.shards())));
+    pub fn new(sources: Sources) -> Self {
+        let shards = sources.hub.shards();
+        let page = Arc::new(parking_lot::Mutex::new(Page::new(shards)));
         let registry = Registry::new();
         registry
             .register(Box::new(Shelf::new(page.clone())))
             .expect("the catalogue is in order: it is tested");
-        let asked = Mutex::new((0..hub.shards()).map(|_| None).collect());
-        Collector { hub, edge, backend, fleet, started: Instant::now(), registry, page, asked }
+        let asked = Mutex::new((0..shards).map(|_| None).collect());
+        Collector { sources, started: Instant::now(), registry, page, asked }
     }
 
     /// The page in the Prometheus text format.
@@ -56,18 +67,32 @@ impl Collector {
         {
             let mut page = self.page.lock();
             for (shard, (view, answer)) in page.shards.iter_mut().zip(answers).enumerate() {
-                let mailbox = self.hub.mailbox(shard as u32);
+                let mailbox = self.sources.hub.mailbox(shard as u32);
                 view.update(answer, mailbox, busy.remove(&format!("shard-{shard}")));
             }
             page.process = process;
-            page.embedded = self.backend.local().stats();
-            page.fleet = FleetView::read(self.fleet.as_ref());
-            page.edge = self.edge.all();
+            self.read(&mut page);
         }
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics cannot be written");
             String::new()
         })
+    }
+
+    /// What is not a shard's.
+    fn read(&self, page: &mut Page) {
+        let Sources { backend, edge, peers, commands, fleet, .. } = &self.sources;
+        page.backend_ready = backend.trouble().is_none();
+        page.embedded = backend.local().stats();
+        match &**backend {
+            Backend::Embedded(_) => {}
+            Backend::Dapr(dapr, _) => page.dapr = Some(dapr.stats()),
+            Backend::Redis(redis, _) => page.redis = Some(redis.stats()),
+        }
+        page.edge = edge.all();
+        page.peers = PeersView::read(peers);
+        page.commands = CommandsView::read(commands);
+        page.fleet = FleetView::read(fleet.as_ref());
     }
 
     /// All at once; a shard that is silent for too long is left out.
@@ -79,7 +104,7 @@ impl Collector {
                 .as_mut()
                 .is_some_and(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
             if !silent {
-                *pending = ask(&self.hub, shard as u32);
+                *pending = ask(&self.sources.hub, shard as u32);
             }
         }
         let deadline = Instant::now() + limits::SCRAPE_SHARD_WAIT;
@@ -154,6 +179,10 @@ fn family(metric: &Metric, page: &Page) -> MetricFamily {
 
 fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
     let one = |values: &[&str], value: f64| number(metric, values, value);
+    let set = |set: Set, read: &dyn Fn(usize) -> f64| -> Vec<proto::Metric> {
+        let values = set.values().into_iter().enumerate();
+        values.map(|(n, value)| one(&[value], read(n))).collect()
+    };
     let shards = || page.shards.iter().enumerate().map(|(shard, view)| (shard.to_string(), view));
     match metric.read {
         Read::Shard(read) => shards().map(|(shard, view)| one(&[&shard], read(view))).collect(),
@@ -172,9 +201,13 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
             .collect(),
         Read::Process(read) => vec![one(&[], read(page))],
         Read::Embedded(read) => vec![one(&[], read(&page.embedded))],
-        Read::EmbeddedSet(set, read) => {
-            let values = set.values().into_iter().enumerate();
-            values.map(|(n, value)| one(&[value], read(&page.embedded, n))).collect()
+        Read::EmbeddedSet(of, read) => set(of, &|n| read(&page.embedded, n)),
+        Read::ProcessSet(of, read) => set(of, &|n| read(page, n)),
+        Read::Dapr(read) => page.dapr.iter().map(|stats| one(&[], read(stats))).collect(),
+        Read::DaprSet(of, read) => page.dapr.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect(),
+        Read::Redis(read) => page.redis.iter().map(|stats| one(&[], read(stats))).collect(),
+        Read::RedisSet(of, read) => {
+            page.redis.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect()
         }
         Read::Fsync => vec![fsync(metric, &page.embedded)],
         Read::Edge => page.edge.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),

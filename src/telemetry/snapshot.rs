@@ -2,8 +2,11 @@
 
 use super::process::Process;
 use crate::{
-    api::counters::Counters as EdgeCounters,
-    backend::embedded::EmbeddedStats,
+    api::{
+        commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
+        counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters},
+    },
+    backend::{dapr::DaprStats, embedded::EmbeddedStats, redis::RedisStats},
     core::{
         counters::Counters,
         publish,
@@ -97,13 +100,63 @@ impl Default for FleetView {
     }
 }
 
+/// Calls between instances.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PeersView {
+    pub forwarded: [u64; ForwardOutcome::ALL.len()],
+    pub served: u64,
+    /// Opened, closed.
+    pub streams: [u64; 2],
+    pub hellos_refused: u64,
+    /// Hits, misses.
+    pub cache: [u64; 2],
+}
+
+impl PeersView {
+    pub fn read(counters: &PeerCounters) -> Self {
+        PeersView {
+            forwarded: std::array::from_fn(|n| counters.forwarded(ForwardOutcome::ALL[n]).get()),
+            served: counters.served.get(),
+            streams: [counters.streams_opened.get(), counters.streams_closed.get()],
+            hellos_refused: counters.hellos_refused.get(),
+            cache: [counters.holder_cache_hits.get(), counters.holder_cache_misses.get()],
+        }
+    }
+}
+
+/// Commands over the bus.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandsView {
+    pub ended: [u64; CommandOutcome::ALL.len()],
+    pub replies: [u64; ReplyOutcome::ALL.len()],
+    pub in_flight: u64,
+    pub taking: bool,
+}
+
+impl CommandsView {
+    pub fn read(counters: &CommandCounters) -> Self {
+        CommandsView {
+            ended: std::array::from_fn(|n| counters.commands(CommandOutcome::ALL[n])),
+            replies: std::array::from_fn(|n| counters.replies(ReplyOutcome::ALL[n])),
+            in_flight: counters.in_flight(),
+            taking: counters.is_taking(),
+        }
+    }
+}
+
 /// Everything on the page.
 #[derive(Default)]
 pub struct Page {
     pub shards: Vec<ShardView>,
     pub process: Process,
+    pub backend_ready: bool,
     pub embedded: EmbeddedStats,
+    /// Of the backend in use.
+    pub dapr: Option<DaprStats>,
+    pub redis: Option<RedisStats>,
     pub fleet: FleetView,
+    pub peers: PeersView,
+    pub commands: CommandsView,
     /// Names and values.
     pub edge: Vec<(&'static str, u64)>,
 }

@@ -138,6 +138,7 @@ const LAYERS: &[Layer] = &[
             // What a shard lets its inspectors see.
             "shard::Local",
             "api::counters",
+            "api::commands::counters",
             "backend",
             "fleet",
             "ports",

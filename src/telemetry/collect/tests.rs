@@ -2,11 +2,18 @@
 
 mod script;
 
-use super::super::snapshot::ShardView;
+use super::super::snapshot::{PeersView, ShardView};
 use super::*;
 use crate::{
-    api::validate::{self, Defaults},
-    backend::embedded::{Embedded, EmbeddedConfig, Fsync},
+    api::{
+        counters::ForwardOutcome,
+        validate::{self, Defaults},
+    },
+    backend::{
+        dapr::{DaprStats, ERROR_KINDS},
+        embedded::{Embedded, EmbeddedConfig, Fsync},
+        redis::RedisStats,
+    },
     core::{
         egress::Policy,
         id::ConnectionId,
@@ -77,14 +84,29 @@ fn labels(series: &str) -> BTreeMap<&str, &str> {
     labels.map(|label| label.split_once('=').unwrap()).map(|(k, v)| (k, v.trim_matches('"'))).collect()
 }
 
+fn names(set: Set) -> BTreeSet<String> {
+    set.values().into_iter().map(str::to_owned).collect()
+}
+
+/// Whether a page has it: a backend that is not in use has none of its own.
+fn is_there(metric: &Metric, parsed: &Parsed) -> bool {
+    let used = |prefix: &str| parsed.series.keys().any(|series| series.starts_with(prefix));
+    match metric.read {
+        Read::Dapr(_) | Read::DaprSet(..) => used("wsm_dapr_"),
+        Read::Redis(_) | Read::RedisSet(..) => used("wsm_redis_"),
+        _ => true,
+    }
+}
+
 fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
     match (label, &metric.read) {
         ("shard", _) => (0..shards).map(|shard| shard.to_string()).collect(),
-        ("event", _) => EdgeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect(),
-        ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
-        (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _)) => {
-            set.values().into_iter().map(str::to_owned).collect()
+        ("event", Read::Edge) => {
+            EdgeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
         }
+        ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
+        (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
+        (_, Read::DaprSet(set, _) | Read::RedisSet(set, _)) => names(*set),
         _ => panic!("{}: an unknown label {label}", metric.name),
     }
 }
@@ -92,7 +114,7 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
 /// Both ways, from the first scrape on: every metric with every value of its labels, and no other.
 fn agrees(parsed: &Parsed, shards: u32) {
     let mut expected = BTreeSet::new();
-    for metric in catalogue::all() {
+    for metric in catalogue::all().filter(|metric| is_there(metric, parsed)) {
         assert_eq!(parsed.kinds.get(metric.name).map(String::as_str), Some(metric.kind.name()));
         assert_eq!(parsed.helps.get(metric.name).map(String::as_str), Some(metric.help));
         let mut combinations = vec![Vec::new()];
@@ -181,6 +203,11 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
     Embedded::open(config).unwrap()
 }
 
+fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
+    let (edge, peers, commands) = Default::default();
+    Sources { hub, backend, edge, peers, commands, fleet: None }
+}
+
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build_local(Default::default()).unwrap().block_on(test)
@@ -192,8 +219,62 @@ fn a_fresh_page_is_whole() {
         let parsed = Parsed::of(Page::new(shards));
         agrees(&parsed, shards);
         let moved: Vec<_> = parsed.series.iter().filter(|(_, value)| **value != 0.0).collect();
-        assert_eq!(moved, [(&format!("wsm_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), &1.0)]);
+        let build = format!("wsm_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        // Without a fleet the lease is held.
+        assert_eq!(moved, [(&build, &1.0), (&"wsm_lease_held".to_owned(), &1.0)]);
     }
+}
+
+#[test]
+fn each_backend_shows_its_own_numbers() {
+    let foreign = |parsed: &Parsed| {
+        let of = |prefix: &str| parsed.series.keys().filter(|name| name.starts_with(prefix)).count();
+        (of("wsm_dapr_"), of("wsm_redis_"))
+    };
+    assert_eq!(foreign(&Parsed::of(Page::new(1))), (0, 0));
+
+    let mut errors = [0; ERROR_KINDS.len()];
+    errors[1] = 4;
+    let dapr = DaprStats { events: 3, dead_lettered: 2, errors, ..DaprStats::default() };
+    let parsed = Parsed::of(Page { dapr: Some(dapr), ..Page::new(1) });
+    agrees(&parsed, 1);
+    assert_eq!(foreign(&parsed), (12 + ERROR_KINDS.len(), 0));
+    assert_eq!(parsed.get("wsm_dapr_events_total"), 3.0);
+    assert_eq!(parsed.get("wsm_dapr_dead_letters_total"), 2.0);
+    assert_eq!(parsed.get("wsm_dapr_errors_total{kind=\"unavailable\"}"), 4.0);
+
+    let redis = RedisStats { document_writes: 5, parked_readers: 6, ..RedisStats::default() };
+    let parsed = Parsed::of(Page { redis: Some(redis), ..Page::new(1) });
+    agrees(&parsed, 1);
+    assert_eq!(foreign(&parsed), (0, 17));
+    assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"read\"}"), 0.0);
+    assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"write\"}"), 5.0);
+    assert_eq!(parsed.get("wsm_redis_parked_readers"), 6.0);
+}
+
+#[test]
+fn calls_between_instances_are_told_by_their_end() {
+    let counters = PeerCounters::default();
+    for (n, outcome) in ForwardOutcome::ALL.iter().enumerate() {
+        (0..=n).for_each(|_| counters.forwarded(*outcome).add());
+    }
+    counters.streams_opened.add();
+    counters.holder_cache_misses.add();
+    let parsed = Parsed::of(Page { peers: PeersView::read(&counters), ..Page::new(1) });
+    agrees(&parsed, 1);
+    // Every counter of the set is one of the outcomes, under its own name.
+    for (n, outcome) in ForwardOutcome::ALL.iter().enumerate() {
+        let count = (n + 1) as u64;
+        let own = format!("forwarded_{}", outcome.name());
+        assert!(counters.all().iter().any(|(name, value)| *name == own && *value == count), "{own}");
+        let series = format!("wsm_peer_calls_forwarded_total{{outcome=\"{}\"}}", outcome.name());
+        assert_eq!(parsed.get(&series), count as f64);
+    }
+    let forwarded = counters.all().into_iter().filter(|(name, _)| name.starts_with("forwarded_")).count();
+    assert_eq!(forwarded, ForwardOutcome::ALL.len());
+    assert_eq!(parsed.get("wsm_peer_streams_total{event=\"opened\"}"), 1.0);
+    assert_eq!(parsed.get("wsm_peer_streams_total{event=\"closed\"}"), 0.0);
+    assert_eq!(parsed.get("wsm_peer_cache_total{outcome=\"miss\"}"), 1.0);
 }
 
 #[test]
@@ -249,7 +330,7 @@ fn a_silent_shard_is_down_and_keeps_its_last_values() {
         let mailbox = Mailbox::new(1);
         let hub = Hub::new(vec![mailbox.clone()], 1);
         let backend = Arc::new(Backend::Embedded(embedded(folder.path(), 1)));
-        let collector = Collector::new(hub.clone(), Arc::default(), backend, None);
+        let collector = Collector::new(sources(hub.clone(), backend));
         collector.page.lock().shards[0].inner.core.dials = 7;
         let id = || ConnectionId::parse("some").unwrap();
         let waits = hub.call(0, Context::default(), Command::Get(id()));
@@ -289,9 +370,9 @@ fn a_running_shard_answers() {
         let local = Local::start(0, script::setup(1), mailbox.clone(), world);
         let running = tokio::task::spawn_local(shard::run(local.clone()));
         let hub = Hub::new(vec![mailbox], 1);
-        let edge = Arc::new(EdgeCounters::default());
-        edge.accepted.add();
-        let collector = Collector::new(hub.clone(), edge, Arc::new(Backend::Embedded(backend)), None);
+        let sources = sources(hub.clone(), Arc::new(Backend::Embedded(backend)));
+        sources.edge.accepted.add();
+        let collector = Collector::new(sources);
         let first = Parsed::read(&collector.scrape().await);
         // Loopback is not allowed: the dial fails, and the lifecycle events go to the bus.
         let refused = Command::Connect(Box::new(connect("denied", "ws://127.0.0.1:9/")));

@@ -139,7 +139,7 @@ impl Instance {
         let ack: Done<Ack> = Box::new(move |told| {
             let _ = ack.send(told);
         });
-        self.deliveries.try_send(Delivery { event: event.into(), ack }).ok().expect("room");
+        self.deliveries.try_send(Delivery { event: event.into(), ack }).expect("room");
         acked
     }
 

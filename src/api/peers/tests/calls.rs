@@ -147,7 +147,7 @@ fn a_chosen_id_is_one_connection_whoever_is_asked() {
         };
         let failed = rig.client(0).await.connect(nowhere).await.unwrap_err();
         assert_eq!(failed.code(), tonic::Code::Unavailable, "{failed:?}");
-        assert_eq!(rig.shared.lock().unclaimed, [id.clone()]);
+        assert_eq!(rig.shared.lock().unclaimed, std::slice::from_ref(&id));
         assert!(!rig.shared.lock().owners.contains_key(&id));
         // In use with other settings is no failed dial: it stays claimed.
         let other = ConnectRequest { auto_reconnect: true, ..again };

@@ -41,10 +41,9 @@ pub fn render(event: TopicEventRequest) -> Vec<u8> {
 /// JSON as it is, other text as a string, the rest in base64.
 fn data(content_type: &str, data: Vec<u8>) -> (&'static str, Value) {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media == "application/json" || media.ends_with("+json") {
-        if let Ok(value) = serde_json::from_slice(&data) {
-            return ("data", value);
-        }
+    let json = media == "application/json" || media.ends_with("+json");
+    if json && let Ok(value) = serde_json::from_slice(&data) {
+        return ("data", value);
     }
     match String::from_utf8(data) {
         Ok(text) => ("data", text.into()),

@@ -8,6 +8,8 @@ mod handover;
 mod open;
 mod restore;
 
+pub use open::report as backend_report;
+
 use self::fleet::Conditions;
 use crate::{
     api::{

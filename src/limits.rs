@@ -390,3 +390,5 @@ pub const SUBSCRIBE_LEAVE_MAX: Duration = Duration::from_secs(2);
 pub const HAND_OVERS_AT_ONCE: usize = 64;
 /// Members that are offered one connection, best first.
 pub const HAND_OVER_TRIES: usize = 3;
+/// How long `check` waits for a server or sidecar to say what it can do.
+pub const CHECK_PATIENCE: Duration = Duration::from_secs(2);

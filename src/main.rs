@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let ended = match invocation.command {
         Command::Serve => boot::serve(config, |started| println!("{started}")),
         Command::Check => {
-            println!("{}", config.report());
+            print!("{}\n{}", config.report(), boot::backend_report(&config));
             return ExitCode::SUCCESS;
         }
         Command::Demo => commands::demo::run(config),

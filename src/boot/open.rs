@@ -3,12 +3,17 @@
 use super::Failure;
 use crate::{
     backend::{
-        Backend,
+        Backend, Capabilities,
         dapr::{Dapr, DaprConfig, endpoint},
-        embedded::{Embedded, EmbeddedConfig, Fsync, LocalDisk},
+        embedded::{self, Embedded, EmbeddedConfig, Fsync, LocalDisk},
         redis::{Redis, RedisConfig},
     },
     config::{self, BusFsync, Config, StoreFsync},
+    limits,
+};
+use std::{
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Never waits for a server: one that is not there yet is waited for later, and said.
@@ -17,17 +22,73 @@ pub(super) fn backend(config: &Config) -> Result<Backend, Failure> {
     Ok(match config.backend {
         config::Backend::Embedded => Backend::Embedded(Embedded::open(disk).map_err(|error| error.message)?),
         config::Backend::Redis => {
-            let url = config.redis_url.as_ref().map(config::Secret::reveal).unwrap_or_default();
-            let mut redis = RedisConfig::new(url);
-            redis.stream_events_max = config.redis_stream_max;
             let local = LocalDisk::open(&disk).map_err(|error| error.message)?;
-            Backend::Redis(Redis::open(redis).map_err(|error| error.message)?, local)
+            Backend::Redis(Redis::open(redis(config)).map_err(|error| error.message)?, local)
         }
         config::Backend::Dapr => {
             let dapr = Dapr::open(dapr(config)?).map_err(|error| error.message)?;
             Backend::Dapr(Box::new(dapr), LocalDisk::open(&disk).map_err(|error| error.message)?)
         }
     })
+}
+
+/// What the backend can do, in comment lines for `check`: a server or sidecar that is there is
+/// asked, for a moment; nothing on this machine's disk is touched.
+pub fn report(config: &Config) -> String {
+    let name = config.backend.name();
+    let (capabilities, trouble) = match config.backend {
+        config::Backend::Embedded => {
+            let durable = config.store_fsync != StoreFsync::UnsafeNever;
+            (Capabilities { durable, ..embedded::CAPABILITIES }, None)
+        }
+        config::Backend::Redis => match Redis::open(redis(config)) {
+            Ok(redis) => {
+                let trouble = patiently(|| redis.health().err());
+                (redis.capabilities(), trouble)
+            }
+            Err(error) => return format!("# backend {name}: {error}\n"),
+        },
+        config::Backend::Dapr => match dapr(config).and_then(|dapr| Ok(Dapr::open(dapr)?)) {
+            Ok(dapr) => {
+                let trouble = patiently(|| {
+                    Some(dapr.health()).filter(|health| !health.is_ready()).map(|health| health.to_string())
+                });
+                (dapr.capabilities(), trouble)
+            }
+            Err(error) => return format!("# backend {name}: {error}\n"),
+        },
+    };
+    if let Some(trouble) = trouble {
+        return format!("# backend {name}: {trouble}; what it can do is shown by /readyz once it is there\n");
+    }
+    let Capabilities { etag, ttl, ordered_bulk, broadcast, durable } = capabilities;
+    let yes = |it: bool| if it { "yes" } else { "no" };
+    format!(
+        "# backend {name}: etag {}, ttl {}, ordered bulk {}, broadcast {}, durable {}\n",
+        yes(etag),
+        yes(ttl),
+        yes(ordered_bulk),
+        yes(broadcast),
+        yes(durable)
+    )
+}
+
+/// Looks until there is no trouble, for as long as somebody at a terminal likes to wait.
+fn patiently(mut trouble: impl FnMut() -> Option<String>) -> Option<String> {
+    let until = Instant::now() + limits::CHECK_PATIENCE;
+    loop {
+        match trouble() {
+            Some(_) if Instant::now() < until => thread::park_timeout(Duration::from_millis(20)),
+            found => return found,
+        }
+    }
+}
+
+fn redis(config: &Config) -> RedisConfig {
+    let url = config.redis_url.as_ref().map(config::Secret::reveal).unwrap_or_default();
+    let mut redis = RedisConfig::new(url);
+    redis.stream_events_max = config.redis_stream_max;
+    redis
 }
 
 fn dapr(config: &Config) -> Result<DaprConfig, Failure> {

@@ -66,6 +66,12 @@ fn backend(config: &Config, values: &Resolved, findings: &mut Findings) {
             .problems
             .push(format!("redis_url ({source}) {wrong}; give redis://[user:password@]host:port[/db]"));
     }
+    if values.given("dead_letter_topic") && config.backend != Backend::Dapr {
+        let source = &values.entry("dead_letter_topic").source;
+        findings.problems.push(format!(
+            "dead_letter_topic ({source}) needs the dapr backend; leave it out or give --backend dapr"
+        ));
+    }
     if config.commands_topic.is_some() && config.backend != Backend::Dapr {
         let source = &values.entry("commands").source;
         findings

@@ -283,7 +283,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Backend, "redis_stream_max", Kind::Count { min: 1, max: 1_000_000_000 }, Preset::Count(limits::REDIS_STREAM_EVENTS_DEFAULT),
         "Events kept of one topic on Redis, about; the oldest go first."),
     setting(Backend, "dead_letter_topic", Kind::Name, Preset::None,
-        "Topic for events that the bus refuses for good; without it they are counted and dropped."),
+        "Topic for events that Dapr refuses for good; without it they are counted and dropped."),
     setting(Backend, "commands_topic", Kind::Name, Preset::Text("websocketmanager.commands"),
         "Topic of commands for callers that live on Dapr."),
     setting(Backend, "commands", Kind::Switch, Preset::Derived("on with the dapr backend"),

@@ -363,7 +363,9 @@ fn the_backend_follows_what_is_configured() {
     assert!(one_problem(&["--backend", "redis"], &env(&[])).contains("give --redis-url"));
     let problem = one_problem(&["--backend", "redis", "--redis-url", "http://x"], &env(&[]));
     assert!(problem.contains("is no redis:// URL"), "{problem}");
-    assert!(one_problem(&["--commands"], &env(&[])).contains("needs the dapr backend"));
+    for flags in [&["--commands"][..], &["--dead-letter-topic", "dead"]] {
+        assert!(one_problem(flags, &env(&[])).contains("needs the dapr backend"));
+    }
 }
 
 #[test]

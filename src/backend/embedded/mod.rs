@@ -111,6 +111,15 @@ fn wall_nanos() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+pub const CAPABILITIES: super::Capabilities = super::Capabilities {
+    // One process holds the lock, so no other writer can come between.
+    etag: true,
+    ttl: false,
+    ordered_bulk: true,
+    broadcast: false,
+    durable: true,
+};
+
 type Thread = JoinHandle<Result<(), BackendError>>;
 
 pub struct Embedded {
@@ -170,14 +179,7 @@ impl Embedded {
     }
 
     pub fn capabilities(&self) -> super::Capabilities {
-        super::Capabilities {
-            // One process holds the lock, so no other writer can come between.
-            etag: true,
-            ttl: false,
-            ordered_bulk: true,
-            broadcast: false,
-            durable: self.store_fsync != Fsync::UnsafeNever,
-        }
+        super::Capabilities { durable: self.store_fsync != Fsync::UnsafeNever, ..CAPABILITIES }
     }
 
     /// Writes what waits, forces it to the disk and ends the threads. What comes later is dropped.

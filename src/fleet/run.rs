@@ -161,6 +161,10 @@ impl Run {
                 },
                 () = tokio::time::sleep(wait) => self.step(|machine, now, fx| machine.tick(now, fx)),
             }
+            if self.left.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                // The drain waits no more: others find the lease expired.
+                self.done = true;
+            }
             // A busy mailbox must not keep time from passing.
             if (self.clock)().boot >= self.machine.poll_timeout() {
                 self.step(|machine, now, fx| machine.tick(now, fx));

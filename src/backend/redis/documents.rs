@@ -153,32 +153,25 @@ impl Worker {
                         let value = Bytes::from(value);
                         Some(Versioned { version: version(&value), value })
                     }
-                    _ => {
-                        self.check_absent(key).await?;
-                        None
-                    }
+                    _ => self.foreign(key).await?,
                 });
             }
         }
         Ok(found)
     }
 
-    /// MGET answers alike for what is not there and for what is no string.
-    async fn check_absent(&mut self, key: &str) -> Result<(), BackendError> {
+    /// MGET answers alike for what is not there and for what is no string. The latter is somebody
+    /// else's: it reads as a document that nobody understands, so that the others of the same look
+    /// are not held up, and no write can expect its version.
+    async fn foreign(&mut self, key: &str) -> Result<Option<Versioned>, BackendError> {
         let kind = self.call(redis::cmd("TYPE").arg(key)).await?;
-        match values::text(Some(&kind)) {
+        let kind = match values::text(Some(&kind)) {
             // A string came meanwhile: it was absent all the same.
-            Some("none" | "string") => Ok(()),
-            kind => Err(BackendError {
-                message: format!(
-                    "Redis at {}: key '{key}' holds a {}, not a document: somebody else uses this key; delete or \
-                     rename it there, or choose another database number in the URL",
-                    self.tools.settings.address,
-                    kind.unwrap_or("value of an unknown type"),
-                ),
-                transient: false,
-            }),
-        }
+            Some("none" | "string") => return Ok(None),
+            kind => kind.unwrap_or("value of an unknown type"),
+        };
+        let value = format!("(a Redis {kind}, not a document: somebody else uses this key)").into();
+        Ok(Some(Versioned { value, version: format!("!{kind}").into() }))
     }
 
     async fn put(

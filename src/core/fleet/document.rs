@@ -268,8 +268,17 @@ pub fn decode_record(value: &[u8]) -> Read<Head> {
         None => 0,
     };
     let owner = value.get("owner").and_then(Value::as_str).filter(|owner| is_incarnation(owner));
+    if owner.is_none() && !is_earlier_record(&value) {
+        return Read::Bad("it names no owner, and neither id and url of a connection".into());
+    }
     let claim = value.get("claim").and_then(Value::as_bool).unwrap_or(false);
     Read::Good(Head { owner: owner.map(Arc::from), epoch, claim })
+}
+
+/// Of the earlier product, which named no owner: its names began with a small letter or a capital.
+fn is_earlier_record(value: &Map<String, Value>) -> bool {
+    let text = |names: [&str; 2]| names.into_iter().any(|name| value.get(name).is_some_and(Value::is_string));
+    text(["id", "Id"]) && text(["url", "Url"])
 }
 
 /// A shard's document with its owner's name in it; None when it is no object.

@@ -287,9 +287,14 @@ impl Fleet {
         }
     }
 
-    pub(super) fn finish_leaving(&mut self) {
-        if !self.own.is_gone() {
-            self.own.stage = Stage::Finishing;
+    pub(super) fn finish_leaving(&mut self, fx: &mut Effects) {
+        if self.own.is_gone() {
+            return;
+        }
+        self.own.stage = Stage::Finishing;
+        if self.own.attempts.is_empty() {
+            // Never a member, and no lease on its way: there is nothing to give back.
+            self.gone(fx);
         }
     }
 

@@ -186,7 +186,7 @@ impl Fleet {
             FleetInput::Untakeable { .. } => {}
             FleetInput::Shut => self.fence(fx),
             FleetInput::Leave => self.leave(),
-            FleetInput::Left => self.finish_leaving(),
+            FleetInput::Left => self.finish_leaving(fx),
             FleetInput::Transfer { asker, id, to, epoch, document } => {
                 self.submit(id, What::Transfer { to, epoch, document }, Some(asker), fx);
             }

@@ -150,7 +150,7 @@ fn records_of_the_earlier_product_are_taken_and_broken_ones_left_alone() {
     put(
         &mut bench,
         "websocket-old",
-        b"{\"id\":\"old\",\"status\":1,\"instanceId\":\"pod-9\",\"autoReconnect\":true}",
+        b"{\"id\":\"old\",\"url\":\"ws://a/\",\"status\":1,\"instanceId\":\"pod-9\",\"autoReconnect\":true}",
     );
     put(&mut bench, "websocket-broken", b"{\"id\":");
     bench.run(10_000);
@@ -186,14 +186,18 @@ fn a_record_says_who_holds_it() {
     assert_eq!(held("{\"owner\":\"a\"}"), Holding::Me);
     assert_eq!(held("{\"owner\":\"b\",\"epoch\":3}"), Holding::Member(member("b")));
     assert_eq!(held("{\"owner\":\"c\"}"), Holding::Orphan);
-    assert_eq!(held("{\"instanceId\":\"pod\"}"), Holding::Orphan);
+    assert_eq!(held("{\"Id\":\"c\",\"Url\":\"ws://a/\",\"InstanceId\":\"pod\"}"), Holding::Orphan);
+    assert!(matches!(held("{\"hello\":\"world\"}"), Holding::Unreadable(_)));
     assert!(matches!(held("[]"), Holding::Unreadable(_)));
     assert!(matches!(held("{\"v\":2,\"owner\":\"a\"}"), Holding::Unreadable(_)));
 }
 
 #[test]
 fn documents_are_read_leniently() {
-    let Read::Good(head) = decode_record(b"{\"epoch\":\"12\",\"owner\":\"\"}") else { panic!() };
+    let Read::Good(head) = decode_record(b"{\"id\":\"c\",\"url\":\"u\",\"epoch\":\"12\",\"owner\":\"\"}")
+    else {
+        panic!()
+    };
     assert_eq!((head.owner, head.epoch, head.claim), (None, 12, false));
     assert_eq!(own(b"{\"owner\":\"x\",\"a\":1}", "y").unwrap(), "{\"owner\":\"y\",\"a\":1}");
     assert_eq!(own(b"7", "y"), None);

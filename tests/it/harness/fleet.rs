@@ -5,7 +5,8 @@ use super::{
     Service,
     redis::Redis,
     service::Plan,
-    sidecar::{Behind, Options, Sidecar},
+    sidecar::{Behind, Options, STATE_STORE, Sidecar},
+    wait_for,
 };
 use std::{fs, os::unix::fs::PermissionsExt};
 use tempfile::TempDir;
@@ -39,6 +40,8 @@ pub struct FleetPlan {
     backing: Backing,
     args: Vec<String>,
     sidecar: Options,
+    /// One instance id for all of them.
+    name: Option<String>,
 }
 
 pub struct Fleet {
@@ -54,12 +57,18 @@ const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 
 impl FleetPlan {
     pub fn new(count: usize, backing: Backing) -> Self {
-        FleetPlan { count, backing, args: Vec::new(), sidecar: Options::new("wsmgr") }
+        FleetPlan { count, backing, args: Vec::new(), sidecar: Options::new("wsmgr"), name: None }
     }
 
     /// Further arguments of every instance.
     pub fn args(mut self, more: &[&str]) -> Self {
         self.args.extend(more.iter().map(ToString::to_string));
+        self
+    }
+
+    /// All of them are called so.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -91,7 +100,7 @@ impl FleetPlan {
 
 impl Fleet {
     async fn supported(&self) -> bool {
-        let (_, _, errors) = self.instance(0, None).check().run_to_end().await;
+        let (_, _, errors) = self.plan(0, None).check().run_to_end().await;
         let refused = errors.contains("is not supported by this version");
         if refused {
             eprintln!("SKIPPED: no backend {} in this binary: {errors}", self.plan.backing.name());
@@ -108,14 +117,15 @@ impl Fleet {
             }
             _ => None,
         };
-        let service = self.instance(number, sidecar.as_ref()).start().await;
+        let service = self.plan(number, sidecar.as_ref()).start().await;
         self.members.push(Member { service, sidecar });
         Some(number)
     }
 
-    fn instance(&self, number: usize, sidecar: Option<&Sidecar>) -> Plan {
+    /// How this member is started.
+    pub fn plan(&self, number: usize, sidecar: Option<&Sidecar>) -> Plan {
         let key = self.key.path().join("secret.key");
-        let name = format!("wsm-{number}");
+        let name = self.plan.name.clone().unwrap_or_else(|| format!("wsm-{number}"));
         let mut plan = Plan::new().set("--backend", self.plan.backing.name()).args(&[
             "--instance-id",
             &name,
@@ -135,6 +145,34 @@ impl Fleet {
 
     pub fn service(&self, number: usize) -> &Service {
         &self.members[number].service
+    }
+
+    /// Every member sees every other one.
+    pub async fn gathered(&self) {
+        let others = self.members.len() - 1;
+        for member in &self.members {
+            wait_for("the members to see one another", async || {
+                (member.service.metric("wsm_fleet_members", &[]).await == others as f64).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// The Redis that all of them share.
+    pub fn redis(&self) -> &Redis {
+        self.redis.as_ref().expect("this fleet is on Redis")
+    }
+
+    /// A state document by its key, wherever the backend keeps it.
+    pub async fn document(&self, key: &str) -> Option<serde_json::Value> {
+        let text = match self.plan.backing {
+            Backing::Dapr => {
+                let key = format!("{STATE_STORE}||{key}");
+                self.redis().run::<Option<String>>(&["HGET", &key, "data"]).await
+            }
+            _ => self.redis().get(key).await,
+        };
+        text.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{key}: {error}: {text}")))
     }
 
     /// kill -9 of an instance; its sidecar goes on.

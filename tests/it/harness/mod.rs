@@ -2,6 +2,7 @@
 //! every move a test decides, and one way to wait.
 
 pub mod daemon;
+pub mod feed;
 pub mod fleet;
 pub mod grpc;
 pub mod http;
@@ -19,4 +20,4 @@ pub mod wait;
 pub use grpc::{Client, fault};
 pub use service::Service;
 pub use upstream::{Peer, Upstream};
-pub use wait::{wait_for, within};
+pub use wait::{wait_for, wait_long, within};

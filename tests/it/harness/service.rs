@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncRead, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
 };
 
 /// Another build of it, a release build say, can be named in WSM_BIN.
@@ -83,18 +83,45 @@ impl Plan {
     }
 
     pub async fn start(self) -> Service {
+        self.begin().ready().await
+    }
+
+    /// Does not wait until it is ready.
+    pub fn begin(self) -> Starting {
         let mut child = command(&self.args).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
         let errors = child.stderr.take().expect("stderr is piped");
         keep(errors, log.clone());
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = within("the ready line", lines.next_line()).await.ok().flatten();
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        Starting { plan: self, child, log, lines }
+    }
+}
+
+/// A process that has not said yet that it is ready.
+pub struct Starting {
+    plan: Plan,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Starting {
+    pub async fn ready(mut self) -> Service {
+        let line = within("the ready line", self.lines.next_line()).await.ok().flatten();
         let Some(ready) = line.as_deref().and_then(Ready::parse) else {
-            panic!("no ready line but {line:?}; standard error:\n{}", log.lock());
+            panic!("no ready line but {line:?}; standard error:\n{}", self.log.lock());
         };
+        let Starting { plan, child, log, mut lines } = self;
         // Kept open: a closed pipe must not be what ends the process.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Service { plan: self, child, ready, log }
+        Service { plan, child, ready, log }
+    }
+
+    /// SIGTERM before it is ready; the exit code.
+    pub async fn terminate(mut self) -> i32 {
+        super::daemon::send_signal("TERM", &self.child).await;
+        let status = within("the end of the process", self.child.wait()).await.expect("it can be waited for");
+        status.code().unwrap_or(-1)
     }
 }
 

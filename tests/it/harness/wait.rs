@@ -19,6 +19,21 @@ pub async fn wait_for<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) ->
     }
 }
 
+/// For what a lease must pass before: ten seconds of it, and what a loaded machine adds.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// As `wait_for`, for what takes a lease or two; it asks less often, since what it asks costs more.
+pub async fn wait_long<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LONG;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        sleep(PAUSE * 10).await;
+    }
+}
+
 /// The future's value; panics with `what` when it takes too long.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(PATIENCE, future).await {

@@ -97,14 +97,17 @@ fn a_document_expires_when_it_is_told_to() {
 }
 
 #[test]
-fn a_key_of_somebody_else_is_neither_read_nor_touched() {
+fn a_key_of_somebody_else_is_not_touched_and_holds_nothing_up() {
     let server = RedisServer::start(&[]);
     let redis = opened(&server);
     let documents = redis.documents();
     server.call(&["HSET", "websocket-h", "data", "theirs"]);
-    let error = block(documents.get(vec!["websocket-h".into()])).expect_err("no document");
-    assert!(error.message.contains("'websocket-h' holds a hash"), "{error}");
-    assert!(!error.transient);
+    put(&*documents, "websocket-i", "ours", Expect::Absent);
+    let found = block(documents.get(vec!["websocket-h".into(), "websocket-i".into()])).expect("both");
+    let [Some(theirs), Some(ours)] = &found[..] else { panic!("{found:?}") };
+    assert!(theirs.value.starts_with(b"(a Redis hash"), "{theirs:?}");
+    assert_eq!(&ours.value[..], b"ours");
+    assert_eq!(put(&*documents, "websocket-h", "x", Expect::Version(theirs.version.clone())), Put::Conflict);
     assert_eq!(put(&*documents, "websocket-h", "x", Expect::Absent), Put::Conflict);
     assert_eq!(put(&*documents, "websocket-h", "x", Expect::Version("=x".into())), Put::Conflict);
     assert_eq!(block(documents.delete("websocket-h".into(), "=x".into())), Ok(Put::Conflict));

@@ -574,5 +574,8 @@ impl World {
 }
 
 fn document(id: &ConnectionId, epoch: u64, nonce: u64) -> Bytes {
-    format!("{{\"id\":\"{id}\",\"status\":\"Connected\",\"epoch\":{epoch},\"nonce\":{nonce}}}").into()
+    format!(
+        "{{\"id\":\"{id}\",\"url\":\"ws://a/\",\"status\":\"Connected\",\"epoch\":{epoch},\"nonce\":{nonce}}}"
+    )
+    .into()
 }

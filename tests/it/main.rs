@@ -11,6 +11,7 @@ mod commands;
 mod connect;
 mod docs;
 mod drain;
+mod publish;
 mod real;
 mod receive;
 mod restart;

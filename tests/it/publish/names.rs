@@ -3,27 +3,35 @@
 use super::request;
 use crate::harness::{
     Upstream, fault,
+    daemon::free_ports,
     fleet::{Backing, FleetPlan},
-    sidecar::Options,
+    http::Http,
+    redis::Redis,
+    service::Plan,
+    sidecar::{Behind, Options, Sidecar},
     wait_for,
 };
 use serde_json::json;
+use std::net::SocketAddr;
 use tonic::Code;
 
-/// `/readyz` and the log both say this.
+/// `/readyz` and the log both say this, though the service has not become ready.
 async fn is_told(args: &[&str], options: Options, parts: &[&str]) {
-    let Some(fleet) = FleetPlan::new(1, Backing::Dapr).args(args).sidecar(options).start().await else { return };
-    let service = fleet.service(0);
-    let body = wait_for(&format!("{parts:?} in /readyz"), async || {
-        let body = service.http().get("/readyz").await.text();
-        parts.iter().all(|part| body.contains(part)).then_some(body)
+    let Some(redis) = Redis::start().await else { return };
+    let Some(sidecar) = Sidecar::start(Behind::Redis(&redis), options).await else { return };
+    let [port] = free_ports();
+    let plan = Plan::new().set("--backend", "dapr").set("--http-port", &port.to_string());
+    let plan = plan.args(&sidecar.service_args().each_ref().map(|it| &**it)).args(args);
+    let service = plan.start_unready();
+    let http = Http::new(SocketAddr::from(([127, 0, 0, 1], port)), None);
+    let what = format!("{parts:?} in /readyz");
+    let said = |text: &str| parts.iter().all(|part| text.contains(part));
+    wait_for(&what, async || {
+        let body = http.try_get("/readyz").await?.text();
+        said(&body).then_some(())
     })
     .await;
-    wait_for(&format!("{parts:?} in the log, as in {body}"), async || {
-        let log = service.log();
-        log.lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
-    })
-    .await;
+    wait_for(&format!("{parts:?} in the log"), async || service.log().lines().any(said).then_some(())).await;
 }
 
 #[tokio::test]

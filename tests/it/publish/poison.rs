@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const SIDECAR_BODY: &str = "1Mi";
 /// More than the sidecar takes, and less than we believe that it does.
-const OURS: [&str; 2] = ["--dapr-max-body-bytes", "8388608"];
+const OURS: [&str; 4] = ["--dapr-max-body-bytes", "8388608", "--max-message-bytes", "4194304"];
 const LARGE: usize = 2 * 1024 * 1024;
 const GAP: &str = "com.virtufin.websocketmanager.gap";
 

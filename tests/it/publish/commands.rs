@@ -172,5 +172,8 @@ async fn a_sidecar_that_knows_our_port_becomes_ready() {
     })
     .await;
     let log = sidecar.log();
-    assert!(!log.contains("level=fatal") && !log.contains("level=error"), "{log}");
+    // This sidecar may be built without name resolution, which it tells as an error.
+    let bad = |line: &&str| line.contains("level=fatal") || line.contains("level=error");
+    let bad: Vec<_> = log.lines().filter(bad).filter(|line| !line.contains("name resolver")).collect();
+    assert!(bad.is_empty(), "{bad:?}");
 }

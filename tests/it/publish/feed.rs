@@ -17,6 +17,8 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 use websocket_manager::proto::{SendRawRequest, SendRequest};
 
+/// Much longer than a feed pauses by itself.
+const LOOKS: usize = 30;
 const TICK: Duration = Duration::from_millis(20);
 
 /// How a feed speaks.
@@ -57,6 +59,7 @@ pub struct Feeds {
     feeds: Vec<Feed>,
     /// Sockets of connections that are not known yet.
     strangers: Vec<Peer>,
+    silent: Vec<Peer>,
 }
 
 struct Feed {
@@ -118,14 +121,23 @@ impl Feeds {
         self.shared.pings.load(SeqCst)
     }
 
-    /// They speak no more, and listen no more: the sockets, None for one that the service left.
-    pub async fn stop(&mut self) -> Vec<Option<Peer>> {
-        let mut peers = Vec::new();
+    /// They speak no more, and listen no more; their sockets stay open.
+    pub async fn stop(&mut self) {
         for feed in std::mem::take(&mut self.feeds) {
             feed.stop.store(true, SeqCst);
-            peers.push(within("a feed to stop", feed.task).await.expect("it ends well"));
+            self.silent.extend(within("a feed to stop", feed.task).await.expect("it ends well"));
         }
-        peers
+    }
+
+    /// Until the service takes nothing more from them: they say nothing new for many looks.
+    pub async fn held_up(&self) {
+        let (mut said, mut looks) = (self.said(), 0);
+        wait_for("the feeds to be held up", async || {
+            looks = if self.said() == said { looks + 1 } else { 0 };
+            said = self.said();
+            (looks >= LOOKS).then_some(())
+        })
+        .await;
     }
 
     /// At once, wherever they are in a message: their sockets are cut.

@@ -97,6 +97,7 @@ async fn a_full_spill_log_pauses_reads_until_the_broker_is_back_on_redis() {
 
 async fn what_is_cut_is_told(backing: Backing) {
     let Some(mut stage) = Stage::full(backing).await else { return };
+    stage.feeds.held_up().await;
     stage.feeds.cut().await;
     stage.broker_comes_back().await;
     for _ in 0..LANES {

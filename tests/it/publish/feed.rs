@@ -64,7 +64,6 @@ pub struct Feeds {
 
 struct Feed {
     stop: Arc<AtomicBool>,
-    done: Arc<AtomicBool>,
     task: JoinHandle<Option<Peer>>,
 }
 
@@ -80,11 +79,11 @@ impl Feeds {
 
     /// On one more socket of this connection.
     pub fn speak(&mut self, peer: Peer, name: &str, pace: Pace) {
-        let (stop, done): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let stop = Arc::new(AtomicBool::new(false));
         let socket = self.shared.sent.socket(name);
-        let voice = Voice { name: name.to_owned(), socket, pace, shared: self.shared.clone(), done: done.clone() };
+        let voice = Voice { name: name.to_owned(), socket, pace, shared: self.shared.clone() };
         let task = tokio::spawn(voice.run(peer, stop.clone()));
-        self.feeds.push(Feed { stop, done, task });
+        self.feeds.push(Feed { stop, task });
     }
 
     pub fn keep(&mut self, peer: Peer) {
@@ -101,14 +100,6 @@ impl Feeds {
             let name = peer.text().await;
             self.speak(peer, &name, pace);
         }
-    }
-
-    /// Until each has said all that it may.
-    pub async fn spoken(&self) {
-        wait_for("the feeds to have spoken", async || {
-            self.feeds.iter().all(|feed| feed.done.load(SeqCst)).then_some(())
-        })
-        .await;
     }
 
     /// Messages so far, of all of them.
@@ -154,7 +145,6 @@ struct Voice {
     socket: usize,
     pace: Pace,
     shared: Shared,
-    done: Arc<AtomicBool>,
 }
 
 impl Voice {
@@ -177,7 +167,6 @@ impl Voice {
                             return None;
                         }
                     }
-                    self.done.store(count >= self.pace.at_most, SeqCst);
                 }
                 heard = peer.next() => match heard? {
                     Message::Ping(_) => drop(self.shared.pings.fetch_add(1, SeqCst)),

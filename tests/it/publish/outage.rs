@@ -32,7 +32,7 @@ struct Load {
 fn load() -> Load {
     match std::env::var_os("WSM_LONG") {
         Some(_) => Load { lanes: 100, rate: 5000, seconds: 60 },
-        None => Load { lanes: 4, rate: 1000, seconds: 10 },
+        None => Load { lanes: 20, rate: 1000, seconds: 10 },
     }
 }
 

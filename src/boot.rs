@@ -378,7 +378,8 @@ fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
         ring_bytes: config.ring_bytes,
         dials_per_second: limits::DIALS_PER_SECOND,
         publish: Bounds {
-            batch_bytes: config.publish.batch_bytes,
+            // One that is being filled cannot spill: several must fit below the queue's bound.
+            batch_bytes: config.publish.batch_bytes.min(config.publish.queue_bytes / 4),
             batch_count: config.publish.batch_count,
             linger: config.publish.linger,
             in_flight: config.publish.in_flight,

@@ -24,6 +24,8 @@ pub struct Socket {
     io: RefCell<Option<Io>>,
     decoder: RefCell<Decoder>,
     paused: Cell<bool>,
+    /// Reads were paused, and what the peer sent meanwhile is not read to its end yet.
+    behind: Cell<bool>,
     /// What came behind the handshake while reads were paused.
     early: RefCell<Vec<u8>>,
     /// The core wants to know when the receive buffer is first found empty.
@@ -95,6 +97,7 @@ impl Socket {
             io: RefCell::new(Some(io)),
             decoder: RefCell::new(Decoder::new(Role::Client)),
             paused: Cell::new(false),
+            behind: Cell::new(false),
             early: RefCell::default(),
             tell_empty: Cell::new(false),
             stalled: Cell::new(false),
@@ -104,12 +107,20 @@ impl Socket {
 
     pub fn pause(&self, paused: bool) {
         self.paused.set(paused);
+        if paused {
+            self.behind.set(true);
+        }
         self.wake();
     }
 
     pub fn read_out(&self) {
         self.tell_empty.set(true);
         self.wake();
+    }
+
+    /// The end that a read found: it may have come while nothing was read.
+    fn cut(&self, cause: CloseCause) -> CloseCause {
+        if self.behind.get() { CloseCause::Backpressure } else { cause }
     }
 
     fn wake(&self) {
@@ -169,23 +180,24 @@ impl Local {
         let mut buffer = self.read_buffer.borrow_mut();
         let mut space = ReadBuf::new(&mut buffer);
         let read = match socket.io.borrow_mut().as_mut() {
-            Some(io) => std::task::ready!(io.poll_read(cx, &mut space)),
+            Some(io) => io.poll_read(cx, &mut space),
             None => return Poll::Pending,
+        };
+        let Poll::Ready(read) = read else {
+            socket.behind.set(false);
+            return Poll::Pending;
         };
         let count = space.filled().len();
         match read {
             Ok(()) if count > 0 => self.received(socket, &mut buffer[..count]),
             Ok(()) => {
                 drop(buffer);
-                self.socket_ended(
-                    socket,
-                    CloseCause::PeerVanished,
-                    "the peer ended the stream without a close frame",
-                );
+                let text = "the peer ended the stream without a close frame";
+                self.socket_ended(socket, socket.cut(CloseCause::PeerVanished), text);
             }
             Err(error) => {
                 drop(buffer);
-                self.socket_ended(socket, CloseCause::NetworkError, &error.to_string());
+                self.socket_ended(socket, socket.cut(CloseCause::NetworkError), &error.to_string());
             }
         }
         Poll::Ready(())

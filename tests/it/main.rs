@@ -12,6 +12,7 @@ mod connect;
 mod docs;
 mod drain;
 mod fleet;
+mod publish;
 mod real;
 mod receive;
 mod restart;

@@ -101,6 +101,10 @@ impl Window {
         self.flights.iter().map(|flight| &flight.closed)
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.iter().map(|closed| closed.batch.bytes.len()).sum()
+    }
+
     pub(super) fn clear(&mut self) {
         self.flights.clear();
     }

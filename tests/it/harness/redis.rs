@@ -111,21 +111,29 @@ impl Redis {
 
     /// A whole stream; empty when there is none.
     pub async fn stream(&self, name: &str) -> Vec<Entry> {
-        let entries: Vec<(String, Fields)> = self.run(&["XRANGE", name, "-", "+"]).await;
-        entries.into_iter().map(|(id, fields)| Entry { id, fields }).collect()
+        let mut stream: Vec<Entry> = Vec::new();
+        loop {
+            // Piece by piece: the client waits for each answer only so long.
+            let from = stream.last().map_or("-".to_owned(), |entry| format!("({}", entry.id));
+            let piece: Vec<(String, Fields)> = self.run(&["XRANGE", name, &from, "+", "COUNT", PIECE]).await;
+            if piece.is_empty() {
+                return stream;
+            }
+            stream.extend(piece.into_iter().map(|(id, fields)| Entry { id, fields }));
+        }
+    }
+
+    /// The latest events of a topic, the newest first.
+    pub async fn latest(&self, topic: &str, count: usize) -> Vec<serde_json::Value> {
+        let words = ["XREVRANGE", topic, "+", "-", "COUNT", &count.to_string()];
+        let entries: Vec<(String, Fields)> = self.run(&words).await;
+        entries.into_iter().map(|(id, fields)| event(topic, &Entry { id, fields })).collect()
     }
 
     /// The events of a topic in their order, as JSON: from the field that Dapr's component and our
     /// own adapter write an event to.
     pub async fn events(&self, topic: &str) -> Vec<serde_json::Value> {
-        let mut events = Vec::new();
-        for entry in self.stream(topic).await {
-            let field = entry.fields.iter().find(|(name, _)| name == EVENT_FIELD);
-            let (_, bytes) = field.unwrap_or_else(|| panic!("{topic} {}: no field {EVENT_FIELD}", entry.id));
-            let event = serde_json::from_slice(bytes);
-            events.push(event.unwrap_or_else(|error| panic!("{topic} {}: {error}", entry.id)));
-        }
-        events
+        self.stream(topic).await.iter().map(|entry| event(topic, entry)).collect()
     }
 
     /// Adds an entry as a publisher does.
@@ -138,4 +146,13 @@ impl Redis {
     }
 }
 
+fn event(topic: &str, entry: &Entry) -> serde_json::Value {
+    let field = entry.fields.iter().find(|(name, _)| name == EVENT_FIELD);
+    let (_, bytes) = field.unwrap_or_else(|| panic!("{topic} {}: no field {EVENT_FIELD}", entry.id));
+    let event = serde_json::from_slice(bytes);
+    event.unwrap_or_else(|error| panic!("{topic} {}: {error}", entry.id))
+}
+
 const EVENT_FIELD: &str = "data";
+/// Entries of a stream in one answer.
+const PIECE: &str = "1000";

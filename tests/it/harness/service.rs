@@ -82,6 +82,14 @@ impl Plan {
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
+    /// Without waiting for it to be ready, which it may never be: its ports must have been given.
+    pub fn start_unready(self) -> Unready {
+        let mut child = command(&self.args).spawn().expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        keep(child.stderr.take().expect("stderr is piped"), log.clone());
+        Unready { log, _plan: self, _child: child }
+    }
+
     pub async fn start(self) -> Service {
         self.begin().ready().await
     }
@@ -143,6 +151,19 @@ pub(super) fn keep(stream: impl AsyncRead + Unpin + Send + 'static, log: Arc<Mut
             log.push('\n');
         }
     });
+}
+
+/// A process that may not serve yet.
+pub struct Unready {
+    log: Arc<Mutex<String>>,
+    _plan: Plan,
+    _child: Child,
+}
+
+impl Unready {
+    pub fn log(&self) -> String {
+        self.log.lock().clone()
+    }
 }
 
 /// What the service says once it serves.

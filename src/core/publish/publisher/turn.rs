@@ -36,6 +36,10 @@ impl Publisher {
         let queued = self.queued_bytes();
         self.over = queued > bound || (self.over && queued > bound / 2);
         if self.spill.enabled {
+            // What is under way cannot spill. Did it count, a bus that is away would hold up reads
+            // for as long as it is, though there is room on disk.
+            let under_way = if queued > bound / 2 { self.window.bytes() } else { 0 };
+            let queued = queued.saturating_sub(under_way);
             let offered = self.ready[Class::Spill as usize].is_empty() && self.spill.append.is_none();
             let eased = queued <= bound / 2 && (offered || !self.spill.is_active());
             self.spill.full = queued > bound.saturating_mul(2) || (self.spill.full && !eased);

@@ -489,6 +489,11 @@ impl Service {
                 let topic = names::Topic::parse("topic", topic)?;
                 let bus =
                     self.0.bus.clone().ok_or_else(|| Fault::new(FaultKind::Unavailable, "not started"))?;
+                if !bus.is_readable() {
+                    let message = "topics cannot be read back through this backend: subscribe to the \
+                                   broker, or follow connections or tags";
+                    return Err(Fault { message: message.into(), ..Fault::unimplemented("topic") });
+                }
                 follow::topic(bus, topic.as_str().to_owned(), from).await
             }
             Some(Source::Room(_)) => Err(Fault::unimplemented("room")),

@@ -11,6 +11,11 @@
 //! connection's shard is a pure function of its id (`hash(id) % shards`), so there is no table to
 //! look into; minted ids are drawn until they land on the shard that should own them.
 //!
+//! With a backend whose documents are shared, instances are a fleet. Each holds a lease, and writes
+//! to sockets only while its gate is open, which the lease keeps open. Who owns a connection stands
+//! in the connection's document and changes by compare-and-set, each time with a higher epoch. What
+//! the dead leave is taken one by one. A call for what is elsewhere is passed on once, to its owner.
+//!
 //! # Three lives of a message
 //!
 //! **Send.** An edge checks the request and knows the shard by the id. On that shard's own thread
@@ -41,25 +46,36 @@
 //!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::redact`: hostile
 //!     input and secrets. `core::json`: one field out of a message without parsing it.
 //!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
+//!   - `core::fleet`: who owns what: the lease, claims, the watch over others, adoption. Its `sim` is
+//!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
 //!   close codes.
 //! - [`limits`](crate::limits): every bound, with its reason.
-//! - `ports`: the seams: store, bus, spill, resolver. Nothing there waits; each call takes a
-//!   completion.
+//! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
+//!   waits; each call takes a completion.
 //! - `shard`: the shell of one shard: `run` (the loop), `mailbox` (the other door), `socket`,
-//!   `dial`, `effects`, `clock`, `entropy`, `record` (the written form of a connection).
-//! - `backend`: a closed set of adapters; `backend::embedded` is plain threads and files.
+//!   `dial`, `effects`, `clock`, `entropy`, `record` (the written form of a connection). `gate`: until
+//!   when sockets may be written, one atomic word for all shards.
+//! - `fleet`: the shell of `core::fleet`, on a thread of its own: a lease is renewed whatever the
+//!   shards are busy with. To shards it is a `Store`, to the edges a `Directory`.
+//! - `backend`: a closed set of adapters. `backend::embedded` is plain threads and files, the other
+//!   two have one thread with one runtime. `backend::redis`: documents and streams, each write one
+//!   script; sessions tell what was taken when an answer is lost. `backend::dapr`: a sidecar; `order`
+//!   is the pure machine that keeps each connection's order through unordered bulks, `subscribe` the
+//!   topics that are received.
 //! - `api`: the edges. `service` has every RPC once; `grpc`, `rest`, `connect` and `sse` are thin
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
-//!   `peers` asks other instances for what is not here, and answers them from the shards alone.
-//!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
+//!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
+//!   the shards alone. `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.
 //! - `commands`: what the binary does besides serving: demo, tail, healthcheck.
-//! - `boot`: builds the house, takes up what was stored, drains it. `main`: arguments to exit code.
-//! - `proto`: the public contract, generated from `proto/`; `tests/it/golden` keeps it compatible.
+//! - `boot`: builds the house, takes up what was stored, drains it; `boot::fleet` hangs the fleet in.
+//!   `main`: arguments to exit code.
+//! - `proto`: the public contract, generated from `proto/`, and `proto::fleet`, what instances say to
+//!   one another; `tests/it/golden` keeps both compatible.
 //!
 //! # Who may import whom
 //!
@@ -70,8 +86,9 @@
 //! | `ports` | the above but `core::shard` | clocks, a concrete adapter |
 //! | `pki` | `limits`, `core` | the crates of the edges |
 //! | `shard` | `core`, `wire`, `ports`, `pki` | `api`, a backend by name; tonic, axum, hyper, redb |
+//! | `fleet` | `core`, `wire`, `ports`, `shard::{mailbox, gate, record}` | `api`, a backend by name, `core::shard`; the crates of the edges |
 //! | `backend` | `core`, `wire`, `ports` | `shard`, `api`, `core::shard` |
-//! | `api` | `core`, `wire`, `ports`, `pki`, `proto`, `shard::mailbox` | `core::shard`, `backend` |
+//! | `api` | `core`, `wire`, `ports`, `pki`, `proto`, `shard::mailbox` | `core::shard`, `backend`, `fleet` |
 //! | `config` | `limits`, `core` | everything that runs |
 //! | `telemetry` | `config`, and what each of the others counts | being read by any of them |
 //! | `boot`, `commands`, `main` | all | |
@@ -90,7 +107,8 @@
 //! 5. **Every loss is announced.** A hole in a connection's numbers has a gap record where its
 //!    readers find it, and every drop is counted under one `DropReason`. The books balance at each
 //!    scrape: numbered + restored = delivered + dropped + pending + spilled.
-//! 6. **Epochs never go down**, whatever the wall clock or a restored store says.
+//! 6. **Epochs never go down**, whatever the wall clock or a restored store says. In a fleet each
+//!    change of owner raises them, and no one falls below the highest that a lease has told.
 //! 7. **No lock on a message's way** from the socket to its batch or to the Send that waits for it.
 //!    Threads meet in the mailboxes, whose one lock guards a sleeping shard's waker, and once a batch
 //!    at the bus.
@@ -101,6 +119,13 @@
 //! 10. **Order is never a hash map's.** What is iterated is a vector, a slab or a tree.
 //! 11. **What is not built is refused by name**, never ignored: an unknown or unbuilt field is an
 //!     error that says so.
+//! 12. **No write without a valid lease.** In a fleet no write to a socket starts unless the gate was
+//!     open in that turn, by the boot clock. A gate that a shard has found shut stays shut until a
+//!     new lease: what was dropped is dropped.
+//! 13. **One owner, by compare-and-set.** Nothing of the dead is taken before their lease is ended
+//!     the same way; a write whose outcome nobody knows is read before either is believed.
+//! 14. **A call is passed on once.** What comes from another instance is served from the shards
+//!     alone, and is repeated elsewhere only when it provably did not arrive or only reads.
 //!
 //! # What is deliberately absent
 //!
@@ -109,6 +134,10 @@
 //! - No retry of a Send by the service: only the caller knows whether twice is harmless.
 //! - No general WebSocket library under the sockets: it reserves buffers while idle and copies each
 //!   message. `tokio-tungstenite` makes the opening handshake and checks our codec in tests.
+//! - No consensus of our own and no gossip: the shared documents are the only truth about owners, and
+//!   a store without compare-and-set is refused.
+//! - No central index: each instance lists what it owns; `websocket-index` is derived, for others.
+//! - No Redis Cluster and no TLS to a sidecar.
 //! - No plugins: backends are a closed enum, and dynamic calls are made per batch, not per message.
 //! - No permessage-deflate: memory for each connection, against feeds that rarely ask for it.
 //! - No `unsafe` in this crate.

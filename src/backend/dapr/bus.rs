@@ -48,6 +48,10 @@ impl Bus for DaprBus {
         }
     }
 
+    fn is_readable(&self) -> bool {
+        false
+    }
+
     fn fetch(
         &self,
         _topic: &str,

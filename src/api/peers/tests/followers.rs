@@ -131,3 +131,33 @@ fn events_of_all_instances_are_watched_and_who_leaves_is_told() {
         assert_eq!(text(&mut messages).await.0, "gap not_retained");
     });
 }
+
+/// All read one bus: each event comes once, and an instance that cannot be reached stands in nobody's
+/// way.
+#[test]
+fn a_topic_is_read_from_the_bus_and_not_from_the_members() {
+    on_a_shard(async {
+        let mut rig = Rig::start(&["one", "two"]).await;
+        rig.connect(0, "feed").await;
+        let mut client = rig.client(0).await;
+        let publish = StartPublishRequest { id: "feed".into(), topic: "ticks".into(), ..Default::default() };
+        client.start_publish(publish).await.unwrap();
+        // Its lease still lives, and nobody answers.
+        rig.instances[1].kill();
+        let topic = ReceiveRequest {
+            source: Some(Source::Topic("ticks".into())),
+            from_start: true,
+            ..Default::default()
+        };
+        let mut messages = client.receive(topic.clone()).await.unwrap().into_inner();
+        tick(&mut client, "feed", "a").await;
+        tick(&mut client, "feed", "b").await;
+        assert_eq!(text(&mut messages).await.0, "a");
+        let (second, at) = text(&mut messages).await;
+        assert_eq!(second, "b");
+        tick(&mut client, "feed", "c").await;
+        let again = ReceiveRequest { cursor: at.cursor, from_start: false, ..topic };
+        let mut resumed = client.receive(again).await.unwrap().into_inner();
+        assert_eq!(text(&mut resumed).await.0, "c");
+    });
+}

@@ -1,20 +1,23 @@
 //! Against a real sidecar, when one is named: `WSM_TEST_DAPR=127.0.0.1:50001`, with components
 //! `pubsub` and `statestore`. The reader of the broker proves the order; this proves the answers.
+//! Without one they say so and end: the tests of the running service bring a sidecar of their own.
 
 use super::*;
 use bytes::Bytes;
 
-fn real() -> Dapr {
-    let endpoint = std::env::var("WSM_TEST_DAPR").expect("WSM_TEST_DAPR names the sidecar's gRPC port");
+fn real() -> Option<Dapr> {
+    let Ok(endpoint) = std::env::var("WSM_TEST_DAPR") else {
+        eprintln!("SKIPPED: WSM_TEST_DAPR names no sidecar");
+        return None;
+    };
     let dapr = Dapr::open(DaprConfig::new(parse(&endpoint).unwrap())).unwrap();
     wait_for("the sidecar", || dapr.health().is_ready());
-    dapr
+    Some(dapr)
 }
 
 #[test]
-#[ignore = "needs a sidecar"]
 fn lanes_through_a_real_sidecar() {
-    let dapr = real();
+    let Some(dapr) = real() else { return };
     println!("{} {:?}", dapr.health(), dapr.capabilities());
     for (topic, connections, count) in [("lanes64", 64, 1000), ("lanes1000", 1000, 100)] {
         let start = Instant::now();
@@ -44,9 +47,8 @@ fn lanes_through_a_real_sidecar() {
 }
 
 #[test]
-#[ignore = "needs a sidecar"]
 fn documents_through_a_real_sidecar() {
-    let dapr = real();
+    let Some(dapr) = real() else { return };
     let documents = dapr.documents();
     let key = format!("test-{}", std::process::id());
     let put = |value: &'static str, expect| {

@@ -1,10 +1,13 @@
 //! What every goal needs: pinned threads and their CPU clocks, raw peers, the real shell of a
-//! shard, and the table.
+//! shard, real servers for the backends, and the table.
 
+pub mod bus;
 pub mod calls;
+pub mod events;
 pub mod os;
 pub mod peer;
 pub mod raw;
+pub mod servers;
 pub mod shard;
 pub mod table;
 

@@ -22,6 +22,18 @@ impl Row {
         }
     }
 
+    /// The other way round: more is better.
+    pub fn at_least(goal: &str, bound: f64, ours: f64, floor: f64, unit: &str) -> Self {
+        let ratio = ours / floor;
+        Row {
+            goal: goal.into(),
+            bound: format!(">= {}x", short(bound)),
+            measured: format!("{ratio:.2}x ({} {unit})", short(ours)),
+            floor: format!("{} {unit}", short(floor)),
+            met: ratio >= bound,
+        }
+    }
+
     pub fn absolute(goal: &str, bound: f64, measured: f64, floor: f64, unit: &str) -> Self {
         Row {
             goal: goal.into(),

@@ -123,10 +123,6 @@ pub struct TopicChunk {
 /// Topics. Batches of one caller are taken in order.
 pub trait Bus: Send + Sync {
     fn publish(&self, batch: Arc<Batch>, done: Done<Result<(), PublishError>>);
-    /// Whether `fetch` can ever answer with events.
-    fn is_readable(&self) -> bool {
-        true
-    }
     /// Answers when there is at least one event (or `skipped`), with at most about `bytes_max`;
     /// parks until then. `TopicFrom::Now` answers at once with the position and no event.
     fn fetch(

@@ -216,7 +216,8 @@ impl Peers {
             match &request.source {
                 Some(Source::Id(id)) if ConnectionId::parse(id).is_ok() => self.by_id(caller, request).await,
                 Some(Source::Filter(_)) => self.fan_in(caller, request, CursorKind::Filter).await,
-                // A topic lies on the bus that all share; of the rest it says what is wrong.
+                Some(Source::Topic(_)) => self.fan_in(caller, request, CursorKind::Filter).await,
+                // Says what is wrong with it.
                 _ => Ok(self.local().receive_here(caller, request).await?.flow),
             }
         })

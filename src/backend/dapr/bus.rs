@@ -48,10 +48,6 @@ impl Bus for DaprBus {
         }
     }
 
-    fn is_readable(&self) -> bool {
-        false
-    }
-
     fn fetch(
         &self,
         _topic: &str,

@@ -192,7 +192,7 @@ impl Instance {
                 hub: hub.clone(),
                 defaults: Defaults::default(),
                 instance: name.to_owned(),
-                bus: Some(backend.bus()),
+                bus: None,
                 readiness: readiness.clone(),
                 fleet: Some(Fleet {
                     directory: Arc::new(script.clone()),

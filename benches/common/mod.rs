@@ -4,12 +4,15 @@
 pub mod bus;
 pub mod calls;
 pub mod events;
+pub mod fleet;
 pub mod os;
 pub mod peer;
 pub mod raw;
 pub mod servers;
+pub mod service;
 pub mod shard;
 pub mod table;
+pub mod upstream;
 
 /// Quick runs show that everything works; their figures are noise.
 pub fn quick() -> bool {

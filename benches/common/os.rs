@@ -1,5 +1,5 @@
 //! Pinning and CPU clocks. std has neither, and a benchmark that counts wall time on a shared
-//! machine counts its neighbours: hence the only unsafe code of this project, six calls of libc.
+//! machine counts its neighbours: hence the only unsafe code of this project, eight calls of libc.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -69,6 +69,17 @@ impl CpuClock {
 pub fn small_pages_only() {
     // SAFETY: sets a flag of this process.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }, 0);
+}
+
+/// As many descriptors as this process and its children may have.
+pub fn allow_many_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills the structure, which is ours, and reads it.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
 }
 
 /// Dirty memory of this process alone, in bytes.

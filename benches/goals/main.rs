@@ -11,12 +11,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod fleet;
 mod hop;
 mod ids;
 mod memory;
 mod metrics;
 mod publish;
 mod receive;
+mod recover;
 mod scale;
 mod sends;
 
@@ -39,6 +41,10 @@ const GOALS: &[Goal] = &[
     ("scale", scale::run),
     ("publish.cpu", publish::cpu),
     ("publish.ordered", publish::ordered),
+    ("fleet.forward", fleet::forward),
+    ("fleet.idle", fleet::idle),
+    ("fleet.start", recover::start),
+    ("fleet.takeover", recover::takeover),
 ];
 
 /// The first argument of a process of our own: what it plays.

@@ -6,25 +6,21 @@ use crate::common::{
     median, message, os, peer,
     raw::direct_calls,
     runs, scaled,
+    service::{Service, channel, runtime},
     table::Row,
 };
 use std::{
     convert::Infallible,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     pin::Pin,
-    process::{Child, Command, Stdio},
     sync::mpsc as std_mpsc,
     task::{Context, Poll},
     thread,
     time::Instant,
 };
-use tokio::{runtime::Builder, sync::mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tonic::{
-    body::Body,
-    transport::{Channel, Endpoint},
-};
+use tonic::body::Body;
 use websocket_manager::proto::{
     ConnectRequest, SendRequest, SendResponse, web_socket_manager_client::WebSocketManagerClient,
 };
@@ -36,18 +32,17 @@ const ID: &str = "bench";
 
 pub fn unary() -> Vec<Row> {
     let echo = peer::echo(1);
-    let service = Service::start();
     let server = EchoServer::start();
     let many = Calls { connections: 64, window: 1, total: scaled(40_000), bytes: BYTES };
     let one = Calls { connections: 1, window: 1, total: scaled(8_000), bytes: BYTES };
-    service.connect(echo, many.connections);
+    let service = start_service(echo, many.connections);
     let (mut ours, mut grpc, mut direct) = (Measured::default(), Measured::default(), Measured::default());
     for run in 0..=runs() {
         for (plan, busy) in [(many, true), (one, false)] {
             let all = [
-                (&mut grpc, call_unary(server.address, plan, server.clock)),
+                (&mut grpc, call_unary(server.address, plan, &[server.clock])),
                 (&mut direct, direct_calls(echo, plan)),
-                (&mut ours, call_unary(service.address, plan, service.clock)),
+                (&mut ours, call_unary(service.address, plan, &[service.clock])),
             ];
             for (measured, timings) in all {
                 if run > 0 {
@@ -67,10 +62,9 @@ pub fn unary() -> Vec<Row> {
 
 pub fn stream() -> Vec<Row> {
     let echo = peer::echo(1);
-    let service = Service::start();
     let single = Calls { connections: 64, window: 1, total: scaled(200_000), bytes: BYTES };
     let pipelined = Calls { connections: 8, window: 64, total: scaled(400_000), bytes: BYTES };
-    service.connect(echo, 64);
+    let service = start_service(echo, 64);
     [("1 a connection under way", single, 1.5), ("512 under way on 8", pipelined, 0.6)]
         .into_iter()
         .map(|(name, plan, bound)| {
@@ -116,62 +110,19 @@ impl Measured {
     }
 }
 
-/// The service as it is shipped, with one shard, on the first core.
-struct Service {
-    child: Child,
-    address: SocketAddr,
-    clock: os::CpuClock,
-    _data: tempfile::TempDir,
+fn start_service(upstream: SocketAddr, connections: usize) -> Service {
+    let service = Service::start(&[]);
+    service.connect_all(connects(upstream, connections));
+    service
 }
 
-impl Service {
-    fn start() -> Self {
-        let data = tempfile::tempdir().expect("a directory");
-        // A child inherits where its parent may run.
-        os::pin(0);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_websocket-manager"))
-            .args(["serve", "--shards", "1", "--http-port", "0", "--grpc-port", "0", "--admin-port", "0"])
-            .args(["--egress-allow", "127.0.0.0/8", "--data-dir"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the service");
-        os::pin(1);
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let ready =
-            lines.find_map(|line| line.ok().filter(|line| line.starts_with("ready "))).expect("it starts");
-        thread::spawn(move || lines.for_each(drop));
-        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("grpc=")).expect("a port");
-        let clock = os::CpuClock::of_process(child.id());
-        Service { address: address.parse().expect("an address"), child, clock, _data: data }
-    }
-
-    fn connect(&self, upstream: SocketAddr, count: usize) {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let mut client = WebSocketManagerClient::new(channel(self.address).await);
-            for number in 0..count {
-                let request = ConnectRequest {
-                    url: format!("ws://{upstream}/"),
-                    connection_id: format!("{ID}-{number}"),
-                    ..Default::default()
-                };
-                client.connect(request).await.expect("connected");
-            }
-        });
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn channel(address: SocketAddr) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL").tcp_nodelay(true);
-    endpoint.connect().await.expect("it listens")
+/// Connections that `call_unary` sends on.
+pub fn connects(upstream: SocketAddr, count: usize) -> impl Iterator<Item = ConnectRequest> {
+    (0..count).map(move |number| ConnectRequest {
+        url: format!("ws://{upstream}/"),
+        connection_id: format!("{ID}-{number}"),
+        ..Default::default()
+    })
 }
 
 fn request(connection: usize, number: usize, bytes: usize) -> SendRequest {
@@ -183,14 +134,15 @@ fn request(connection: usize, number: usize, bytes: usize) -> SendRequest {
     }
 }
 
-fn call_unary(address: SocketAddr, plan: Calls, clock: os::CpuClock) -> Timings {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+/// The CPU is what these clocks say together.
+pub fn call_unary(address: SocketAddr, plan: Calls, clocks: &[os::CpuClock]) -> Timings {
+    let spent = || clocks.iter().map(|clock| clock.nanos()).sum::<u64>();
+    runtime().block_on(async {
         let mut channels = Vec::new();
         for _ in 0..CHANNELS.min(plan.connections) {
             channels.push(channel(address).await);
         }
-        let before = clock.nanos();
+        let before = spent();
         let callers: Vec<_> = (0..plan.connections)
             .map(|connection| {
                 let mut client = WebSocketManagerClient::new(channels[connection % channels.len()].clone());
@@ -209,13 +161,12 @@ fn call_unary(address: SocketAddr, plan: Calls, clock: os::CpuClock) -> Timings 
         for caller in callers {
             waits.extend(caller.await.expect("no panic"));
         }
-        Timings::new(plan, clock.nanos() - before, waits)
+        Timings::new(plan, spent() - before, waits)
     })
 }
 
 fn call_stream(address: SocketAddr, plan: Calls, clock: os::CpuClock) -> Timings {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut client = WebSocketManagerClient::new(channel(address).await);
         let (sender, requests) = mpsc::channel(plan.connections * plan.window);
         let mut sent = vec![0; plan.connections];
@@ -252,7 +203,7 @@ impl EchoServer {
         let (sender, started) = std_mpsc::sync_channel(64);
         thread::spawn(move || {
             os::pin(0);
-            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = runtime();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 let address = listener.local_addr().expect("bound");

@@ -93,7 +93,8 @@ impl Sealer {
         fingerprint.copy_from_slice(&context.finish().as_ref()[..FINGERPRINT_BYTES]);
         let proofs = hmac::Key::new(hmac::HMAC_SHA256, key);
         let mut proof_key = [0; KEY_BYTES];
-        proof_key.copy_from_slice(hmac::sign(&proofs, b"websocket-manager proofs between instances").as_ref());
+        proof_key
+            .copy_from_slice(hmac::sign(&proofs, b"websocket-manager proofs between instances").as_ref());
         Ok(Sealer { proof_key, key: LessSafeKey::new(unbound), fingerprint, random: SystemRandom::new() })
     }
 

@@ -81,9 +81,14 @@ pub enum Phase {
     Redialling,
     Dead,
     /// Being dialled for a hand-over; `from` is the last owner's epoch.
-    Preparing { caller: Ticket, from: u64 },
+    Preparing {
+        caller: Ticket,
+        from: u64,
+    },
     /// Open and silent, until it is ours or given up.
-    Prepared { from: u64 },
+    Prepared {
+        from: u64,
+    },
 }
 
 /// How far a connection is on its way to another instance.

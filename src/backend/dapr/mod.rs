@@ -10,8 +10,8 @@ mod documents;
 pub mod endpoint;
 mod health;
 mod order;
-pub mod subscribe;
 mod stats;
+pub mod subscribe;
 
 pub use endpoint::{Address, local, parse};
 pub use health::Health;
@@ -29,11 +29,11 @@ use crate::{
     ports::{BackendError, Bus, Documents},
 };
 use parking_lot::Mutex;
-use subscribe::{SubscribeSettings, Subscription};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
 };
+use subscribe::{SubscribeSettings, Subscription};
 use tokio::sync::{Notify, oneshot};
 
 #[derive(Clone, Debug)]
@@ -139,7 +139,12 @@ impl Dapr {
     }
 
     /// Takes the events of a topic, on the runtime of this thread.
-    pub fn subscribe(&self, topic: &str, in_flight_max: usize, seed: u64) -> Result<Subscription, BackendError> {
+    pub fn subscribe(
+        &self,
+        topic: &str,
+        in_flight_max: usize,
+        seed: u64,
+    ) -> Result<Subscription, BackendError> {
         let settings = SubscribeSettings {
             pubsub: self.config.pubsub.clone(),
             topic: topic.to_owned(),

@@ -50,12 +50,7 @@ impl ShardCore {
     }
 
     /// A dead or a prepared connection makes room for one that is taken up under its id.
-    pub(super) fn make_room(
-        &mut self,
-        now: Now,
-        id: &ConnectionId,
-        fx: &mut Effects,
-    ) -> Result<(), Fault> {
+    pub(super) fn make_room(&mut self, now: Now, id: &ConnectionId, fx: &mut Effects) -> Result<(), Fault> {
         let Some(&key) = self.by_id.get(id) else { return Ok(()) };
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
         if connection.is_prepared() {
@@ -86,7 +81,13 @@ impl ShardCore {
         self.answer(caller, Ok(Answer::Done), fx);
     }
 
-    pub(super) fn prepare_failed(&mut self, key: ConnKey, caller: Ticket, failed: DialFailed, fx: &mut Effects) {
+    pub(super) fn prepare_failed(
+        &mut self,
+        key: ConnKey,
+        caller: Ticket,
+        failed: DialFailed,
+        fx: &mut Effects,
+    ) {
         self.remove_prepared(key);
         self.answer(caller, Err(failed.fault), fx);
     }

@@ -189,8 +189,8 @@ fn relations(config: &Config, values: &Resolved, findings: &mut Findings) {
             show_bytes(config.publish.queue_bytes as u64)
         ));
     }
-    if config.connection_record_ttl.is_some() {
-        let warning = "connection_record_ttl is not applied by this version: records stay until deleted";
+    if config.connection_record_ttl.is_some() && config.backend == Backend::Embedded {
+        let warning = "connection_record_ttl is not applied by the embedded backend: records stay until deleted";
         findings.warnings.push(warning.into());
     }
     if config.default_timeout > config.drain_timeout && values.given("default_timeout_ms") {

@@ -48,7 +48,8 @@ pub fn ordered() -> Vec<Row> {
     rows.push(lanes(sidecar.grpc, "frames of 64 on 1 lane", 1, 64, scaled(12_000), &one).1);
     let (hot, row) = lanes(sidecar.grpc, "frames of 256 on 1 lane", 1, 256, scaled(6_000), &one);
     rows.push(row);
-    let mut own = Row::at_least("publish, one hot feed: frames of 256 against singles", 40.0, hot, single, "");
+    let mut own =
+        Row::at_least("publish, one hot feed: frames of 256 against singles", 40.0, hot, single, "");
     own.measured = format!("{:.0}x ({:.0} messages/s)", hot / single, hot);
     own.floor = format!("{single:.0}/s, our own singles");
     rows.push(own);

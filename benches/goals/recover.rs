@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub fn start() -> Vec<Row> {
     let count = if quick() { 200 } else { 1_000 };
     let mut rows = Vec::new();
-    for (how, end) in [("an orderly end", Service::terminate as fn(&mut Service)), ("kill -9", Service::kill)] {
+    for (how, end) in [("an orderly end", Service::terminate as fn(&mut Service)), ("kill -9", Service::kill)]
+    {
         let Some(fleet) = Fleet::start() else { return Vec::new() };
         let upstream = Upstream::start();
         let mut first = fleet.member("first");
@@ -58,7 +59,8 @@ pub fn takeover() -> Vec<Row> {
     members[0].kill();
     let waits = upstream.wait_for(count, since, PATIENCE);
     let again = upstream.sockets() - before;
-    let at = |part: usize| waits.get((count * part / 100).min(count - 1)).map_or(f64::NAN, Duration::as_secs_f64);
+    let at =
+        |part: usize| waits.get((count * part / 100).min(count - 1)).map_or(f64::NAN, Duration::as_secs_f64);
     [(50, 12.0), (99, 15.0)]
         .map(|(part, bound)| {
             let goal = format!("kill -9 with {count} connections: re-owned p{part}");

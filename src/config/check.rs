@@ -190,7 +190,8 @@ fn relations(config: &Config, values: &Resolved, findings: &mut Findings) {
         ));
     }
     if config.connection_record_ttl.is_some() && config.backend == Backend::Embedded {
-        let warning = "connection_record_ttl is not applied by the embedded backend: records stay until deleted";
+        let warning =
+            "connection_record_ttl is not applied by the embedded backend: records stay until deleted";
         findings.warnings.push(warning.into());
     }
     if config.default_timeout > config.drain_timeout && values.given("default_timeout_ms") {

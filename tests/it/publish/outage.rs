@@ -79,7 +79,11 @@ async fn nothing_is_lost(backing: Backing, what: Outage) {
     let during = fleet.service(0).metrics().await;
     println!("{backing:?} {what:?}: spilled at the end of the outage {}", spilled(&during));
     assert!(spilled(&during) > 0.0, "it was long enough to spill");
-    assert!(feeds.pings() >= pings + load.seconds * load.lanes / 2, "heartbeats go on: {} pings", feeds.pings() - pings);
+    assert!(
+        feeds.pings() >= pings + load.seconds * load.lanes / 2,
+        "heartbeats go on: {} pings",
+        feeds.pings() - pings
+    );
     assert!(asked > asked_before + load.seconds, "Sends go on: {}", asked - asked_before);
     set_away(&mut fleet, what, false).await;
     caught_up(&fleet, &mut client, &mut feeds, load.lanes, &mut asked).await;

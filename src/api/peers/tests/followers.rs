@@ -141,12 +141,16 @@ fn a_topic_is_followed_through_the_rings_of_all_members() {
         for (at, feed) in ["left", "right"].into_iter().enumerate() {
             rig.connect(at, feed).await;
             let mut client = rig.client(at).await;
-            let publish = StartPublishRequest { id: feed.into(), topic: "ticks".into(), ..Default::default() };
+            let publish =
+                StartPublishRequest { id: feed.into(), topic: "ticks".into(), ..Default::default() };
             client.start_publish(publish).await.unwrap();
             clients.push(client);
         }
-        let topic =
-            ReceiveRequest { source: Some(Source::Topic("ticks".into())), from_start: true, ..Default::default() };
+        let topic = ReceiveRequest {
+            source: Some(Source::Topic("ticks".into())),
+            from_start: true,
+            ..Default::default()
+        };
         let mut messages = clients[0].receive(topic.clone()).await.unwrap().into_inner();
         tick(&mut clients[0], "left", "a").await;
         assert_eq!(text(&mut messages).await.0, "a");

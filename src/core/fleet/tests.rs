@@ -202,7 +202,10 @@ fn documents_are_read_leniently() {
     assert_eq!(own(b"{\"owner\":\"x\",\"a\":1}", "y").unwrap(), "{\"owner\":\"y\",\"a\":1}");
     assert_eq!(own(b"7", "y"), None);
     let taken = take(b"{\"owner\":\"x\",\"epoch\":1,\"tags\":{\"k\":\"v\"}}", &member("m"), 9).unwrap();
-    assert_eq!(taken, "{\"epoch\":9,\"instanceId\":\"pod\",\"owner\":\"m\",\"tags\":{\"k\":\"v\"}}");
+    assert_eq!(
+        taken,
+        "{\"epoch\":9,\"instanceId\":\"pod\",\"owner\":\"m\",\"previousEpoch\":1,\"tags\":{\"k\":\"v\"}}"
+    );
     let Read::Good(mut roster) = Roster::decode(b"[{\"incarnation\":\"m\"},{\"other\":1}]") else { panic!() };
     roster.remove("m");
     assert_eq!(roster.encode(), "[{\"other\":1}]");

@@ -37,7 +37,7 @@ async fn pages(client: &mut Client, filters: Vec<TagFilter>) -> (Vec<String>, u6
         ids.extend(page.connections.into_iter().map(|connection| connection.id));
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return (ids, u64::try_from(page.total).expect("a count"));
+            return (ids, page.total);
         }
     }
 }

@@ -152,3 +152,18 @@ async fn owners_write_again_what_the_store_lost() {
         assert_eq!(member.service.metric("wsm_lease_fences_total", &[]).await, 0.0);
     }
 }
+
+/// Nobody takes the lease back, and the end is an orderly one all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_while_the_store_is_away_comes_to_an_end() {
+    let plan = FleetPlan::new(1, Backing::Redis).args(&["--drain-lame-duck", "0s", "--drain-timeout", "4s"]);
+    let Some(mut fleet) = plan.start().await else { return };
+    let feed = Feed::silent().await;
+    fill(&fleet, &feed).await;
+    fleet.redis.as_mut().expect("it is on Redis").kill().await;
+    let code = fleet.terminate(0).await;
+    // What is still to be published lies on disk; 2 says that it did not leave in time.
+    assert!(matches!(code, 0 | 2), "{code}: {}", fleet.service(0).log());
+    wait_for("the sockets to be closed", async || (feed.open() == 0).then_some(())).await;
+    assert!(!fleet.service(0).log().contains("panicked"), "{}", fleet.service(0).log());
+}

@@ -69,7 +69,14 @@ struct Feed {
 
 impl Feeds {
     /// Dials a connection of this name and begins to speak on it.
-    pub async fn open(&mut self, client: &mut Client, upstream: &mut Upstream, name: &str, more: Value, pace: Pace) {
+    pub async fn open(
+        &mut self,
+        client: &mut Client,
+        upstream: &mut Upstream,
+        name: &str,
+        more: Value,
+        pace: Pace,
+    ) {
         let mut value = json!({"url": upstream.url(), "connectionId": name});
         value.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         grpc::dial(client, super::request(value)).await;
@@ -172,9 +179,8 @@ impl Voice {
                     Message::Ping(_) => drop(self.shared.pings.fetch_add(1, SeqCst)),
                     Message::Close(_) => return None,
                     question @ (Message::Text(_) | Message::Binary(_)) => {
-                        if !peer.try_send(question).await {
-                            return None;
-                        }
+                        let answered = peer.try_send(question).await;
+                        answered.then_some(())?;
                     }
                     _ => {}
                 },
@@ -186,7 +192,8 @@ impl Voice {
 /// A Send on this connection, whose feed answers.
 pub async fn ask(client: &mut Client, id: &str, number: usize) {
     let message = json!({"id": number}).to_string();
-    let send = SendRequest { id: id.to_owned(), message: message.clone(), timeout_ms: 10_000, ..Default::default() };
+    let send =
+        SendRequest { id: id.to_owned(), message: message.clone(), timeout_ms: 10_000, ..Default::default() };
     let answer = within("the reply", client.send(send)).await;
     let answer = answer.unwrap_or_else(|status| panic!("Send {number} on {id}: {status:?}"));
     assert_eq!(answer.into_inner().response, message);

@@ -116,7 +116,8 @@ fn payloads(events: &[Value]) {
 async fn frames(stage: &Stage) {
     let events = wait_for("two messages in frames", async || {
         let events = stage.redis().events("f").await;
-        let count: usize = events.iter().map(|event| event["data"]["messages"].as_array().map_or(0, Vec::len)).sum();
+        let count: usize =
+            events.iter().map(|event| event["data"]["messages"].as_array().map_or(0, Vec::len)).sum();
         (count == 2).then_some(events)
     })
     .await;
@@ -134,7 +135,10 @@ async fn frames(stage: &Stage) {
     }
     assert_eq!((&messages[0]["seq"], &messages[0]["payload"]), (&json!(1), &json!(TEXT)));
     assert!(messages[0]["timestamp"].is_string());
-    assert_eq!((&messages[1]["seq"], &messages[1]["payloadBase64"]), (&json!(2), &json!(STANDARD.encode(BYTES))));
+    assert_eq!(
+        (&messages[1]["seq"], &messages[1]["payloadBase64"]),
+        (&json!(2), &json!(STANDARD.encode(BYTES)))
+    );
     assert_eq!(messages[1]["contentType"], "application/octet-stream");
 }
 
@@ -161,7 +165,8 @@ async fn lives(backing: Backing) {
     stage.client.disconnect(disconnect).await.expect("it disconnects");
     let events = wait_for("the end of a life", async || {
         let events = stage.redis().events(LIFE).await;
-        let ended = |event: &Value| event["type"].as_str().is_some_and(|kind| kind.ends_with(".disconnected"));
+        let ended =
+            |event: &Value| event["type"].as_str().is_some_and(|kind| kind.ends_with(".disconnected"));
         events.iter().any(ended).then_some(events)
     })
     .await;

@@ -84,7 +84,9 @@ impl Stage {
             let last = format!("{} 1 {LAST:07} ", lane(number));
             wait_for(&format!("{last:?} to be published"), async || {
                 let events = redis.latest("feed", 2 * LANES * LAST).await;
-                let is_last = |event: &Value| event["data"]["payload"].as_str().is_some_and(|text| text.starts_with(&last));
+                let is_last = |event: &Value| {
+                    event["data"]["payload"].as_str().is_some_and(|text| text.starts_with(&last))
+                };
                 events.iter().any(is_last).then_some(())
             })
             .await;
@@ -160,7 +162,10 @@ async fn a_crash_is_told(backing: Backing) {
     }
     let restored = stage.fleet.service(0).metric("wsm_publish_restored_total", &[]).await;
     assert!(restored > 0.0, "it came from the spill log");
-    println!("{backing:?}: {} delivered, {restored} restored, {} in gaps", account.delivered, account.in_gaps);
+    println!(
+        "{backing:?}: {} delivered, {restored} restored, {} in gaps",
+        account.delivered, account.in_gaps
+    );
 }
 
 /// Old epoch up to what was spilled, one gap record that names that, the new epoch.
@@ -171,8 +176,10 @@ fn assert_stream_reads(events: &[Value], name: &str) {
     let last = own.iter().filter_map(|event| epoch(event)).max().expect("a new epoch");
     assert!(last > first, "{name}: a new epoch");
     let of_old = |event: &&&Value| epoch(event) == Some(first);
-    let seq = own.iter().filter(of_old).filter_map(|event| event["data"]["seq"].as_u64()).max().expect("a seq");
-    let is_bridge = |event: &&&Value| event["type"] == GAP && event["data"]["to"]["epoch"].as_u64() != Some(first);
+    let seq =
+        own.iter().filter(of_old).filter_map(|event| event["data"]["seq"].as_u64()).max().expect("a seq");
+    let is_bridge =
+        |event: &&&Value| event["type"] == GAP && event["data"]["to"]["epoch"].as_u64() != Some(first);
     let bridges: Vec<_> = own.iter().filter(is_bridge).collect();
     assert_eq!(bridges.len(), 1, "{name}: {bridges:?}");
     let data = &bridges[0]["data"];

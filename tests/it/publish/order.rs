@@ -68,7 +68,8 @@ async fn in_order(backing: Backing) {
         let epoch = found[0].0;
         let wanted: Vec<_> = (1..=EACH as u64).map(|seq| (epoch, seq)).collect();
         assert_eq!(found, wanted, "lane {lane}");
-        let found: BTreeSet<_> = places(redis, "relaxed", &format!("relaxed-{lane}")).await.into_iter().collect();
+        let found: BTreeSet<_> =
+            places(redis, "relaxed", &format!("relaxed-{lane}")).await.into_iter().collect();
         let epoch = found.first().expect("it came").0;
         assert_eq!(found, (1..=EACH as u64).map(|seq| (epoch, seq)).collect(), "relaxed {lane}");
     }

@@ -65,7 +65,9 @@ async fn an_event_that_is_too_large_for_the_sidecar_fails_alone() {
     settled(stage.fleet.service(0), 21).await;
     let events = stage.events("feed").await;
     let of = |name: &str| -> Vec<&Value> { events.iter().filter(|event| event["subject"] == name).collect() };
-    let seqs = |events: &[&Value]| -> Vec<u64> { events.iter().filter_map(|event| event["data"]["seq"].as_u64()).collect() };
+    let seqs = |events: &[&Value]| -> Vec<u64> {
+        events.iter().filter_map(|event| event["data"]["seq"].as_u64()).collect()
+    };
     assert_eq!(seqs(&of("neighbour")), (1..=10).collect::<Vec<_>>(), "the neighbour flows on");
     let own = of("poisoned");
     assert_eq!(seqs(&own), (1..=5).chain(7..=11).collect::<Vec<_>>());
@@ -87,11 +89,13 @@ async fn a_refused_topic(backing: Backing, args: &[&str]) -> Option<Stage> {
     for number in 0..200 {
         neighbour.say(format!("hello {number}")).await;
     }
-    wait_for("the neighbour's messages", async || (stage.events("good").await.len() >= 200).then_some(())).await;
+    wait_for("the neighbour's messages", async || (stage.events("good").await.len() >= 200).then_some(()))
+        .await;
     wait_for("the event to be given up", async || (stage.dropped().await == 1.0).then_some(())).await;
     neighbour.say("still there").await;
     wait_for("the last one", async || (stage.events("good").await.len() == 201).then_some(())).await;
-    let value: String = stage.fleet.redis.as_ref().expect("it is there").get("bad").await.expect("it is there");
+    let value: String =
+        stage.fleet.redis.as_ref().expect("it is there").get("bad").await.expect("it is there");
     assert_eq!(value, "no stream");
     Some(stage)
 }
@@ -103,7 +107,10 @@ async fn a_topic_that_the_broker_refuses_harms_its_own_lane_only_on_redis() {
 
 async fn dead_letters(backing: Backing) {
     let Some(stage) = a_refused_topic(backing, &["--dead-letter-topic", "dead"]).await else { return };
-    let dead = wait_for("the dead letter", async || Some(stage.events("dead").await).filter(|dead| !dead.is_empty())).await;
+    let dead = wait_for("the dead letter", async || {
+        Some(stage.events("dead").await).filter(|dead| !dead.is_empty())
+    })
+    .await;
     let texts: Vec<_> = dead.iter().filter_map(|event| event["data"]["payload"].as_str()).collect();
     assert_eq!(texts, ["into the void"], "{dead:?}");
 }

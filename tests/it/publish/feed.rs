@@ -59,12 +59,13 @@ pub struct Feeds {
     feeds: Vec<Feed>,
     /// Sockets of connections that are not known yet.
     strangers: Vec<Peer>,
-    silent: Vec<Peer>,
 }
 
 struct Feed {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<Option<Peer>>,
+    /// It has stopped, or the service has left it.
+    silent: Arc<AtomicBool>,
+    task: JoinHandle<()>,
 }
 
 impl Feeds {
@@ -86,11 +87,15 @@ impl Feeds {
 
     /// On one more socket of this connection.
     pub fn speak(&mut self, peer: Peer, name: &str, pace: Pace) {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, silent): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let socket = self.shared.sent.socket(name);
         let voice = Voice { name: name.to_owned(), socket, pace, shared: self.shared.clone() };
-        let task = tokio::spawn(voice.run(peer, stop.clone()));
-        self.feeds.push(Feed { stop, task });
+        let (told, ended) = (stop.clone(), silent.clone());
+        let task = tokio::spawn(async move {
+            voice.run(peer, &told, &ended).await;
+            ended.store(true, SeqCst);
+        });
+        self.feeds.push(Feed { stop, silent, task });
     }
 
     pub fn keep(&mut self, peer: Peer) {
@@ -119,12 +124,15 @@ impl Feeds {
         self.shared.pings.load(SeqCst)
     }
 
-    /// They speak no more, and listen no more; their sockets stay open.
+    /// They speak no more; they still listen, so that the service does not miss their pongs.
     pub async fn stop(&mut self) {
-        for feed in std::mem::take(&mut self.feeds) {
+        for feed in &self.feeds {
             feed.stop.store(true, SeqCst);
-            self.silent.extend(within("a feed to stop", feed.task).await.expect("it ends well"));
         }
+        wait_for("the feeds to stop", async || {
+            self.feeds.iter().all(|feed| feed.silent.load(SeqCst)).then_some(())
+        })
+        .await;
     }
 
     /// Until the service takes nothing more from them: they say nothing new for many looks.
@@ -155,7 +163,8 @@ struct Voice {
 }
 
 impl Voice {
-    async fn run(self, mut peer: Peer, stop: Arc<AtomicBool>) -> Option<Peer> {
+    /// None: the service has left it.
+    async fn run(self, mut peer: Peer, stop: &AtomicBool, silent: &AtomicBool) -> Option<()> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut count = 0;
@@ -163,7 +172,8 @@ impl Voice {
             tokio::select! {
                 _ = ticks.tick() => {
                     if stop.load(SeqCst) {
-                        return Some(peer);
+                        silent.store(true, SeqCst);
+                        continue;
                     }
                     for _ in 0..self.pace.per_tick.min(self.pace.at_most - count) {
                         count += 1;
@@ -179,9 +189,8 @@ impl Voice {
                     Message::Ping(_) => drop(self.shared.pings.fetch_add(1, SeqCst)),
                     Message::Close(_) => return None,
                     question @ (Message::Text(_) | Message::Binary(_)) => {
-                        if !peer.try_send(question).await {
-                            return None;
-                        }
+                        let answered = peer.try_send(question).await;
+                        answered.then_some(())?;
                     }
                     _ => {}
                 },

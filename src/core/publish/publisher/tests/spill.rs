@@ -90,6 +90,23 @@ fn a_full_log_pauses_reads_and_space_resumes_them() {
 }
 
 #[test]
+fn a_batch_that_is_under_way_does_not_keep_reads_paused() {
+    let mut rig = ready();
+    let large = |_| vec![b'm'; 1500];
+    rig.congest(4, large);
+    let first = rig.batch(at(1));
+    assert!(first.bytes.len() > bounds().queue_bytes / 2);
+    rig.congest(12, large);
+    let mut actions = rig.actions(at(2));
+    assert!(actions.contains(&Action::PauseReads(rig.lane)), "{actions:?}");
+    while let Some((id, _)) = record_of(&actions) {
+        rig.publisher.spilled(at(2), id, Ok(true));
+        actions = rig.actions(at(2));
+    }
+    assert_eq!(actions, [Action::ResumeReads(rig.lane)], "the log has taken all that it can be given");
+}
+
+#[test]
 fn a_failing_log_is_asked_again_after_a_while() {
     let mut rig = spilling();
     rig.publisher.unspilled(at(0), Err(()));

@@ -131,8 +131,7 @@ pub fn bare(sidecar: SocketAddr, batches: &[Arc<Batch>], count: usize, way: Way)
     let events: Arc<[Vec<u8>]> = events.into();
     let client = thread::spawn(move || {
         os::unpin();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stub = runtime.block_on(stub(sidecar));
         Spent::measure(|| runtime.block_on(publish(stub, events, count, way)))
     });

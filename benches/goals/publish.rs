@@ -48,7 +48,8 @@ pub fn ordered() -> Vec<Row> {
     rows.push(lanes(sidecar.grpc, "frames of 64 on 1 lane", 1, 64, scaled(12_000), &one).1);
     let (hot, row) = lanes(sidecar.grpc, "frames of 256 on 1 lane", 1, 256, scaled(6_000), &one);
     rows.push(row);
-    let mut own = Row::at_least("publish, one hot feed: frames of 256 against singles", 40.0, hot, single, "");
+    let mut own =
+        Row::at_least("publish, one hot feed: frames of 256 against singles", 40.0, hot, single, "");
     own.measured = format!("{:.0}x ({:.0} messages/s)", hot / single, hot);
     own.floor = format!("{single:.0}/s, our own singles");
     rows.push(own);
@@ -88,7 +89,11 @@ fn lanes(
     }
     explain(&ours);
     let own = median(own);
-    let best = theirs.into_iter().map(median).zip(ways).max_by(|a, b| a.0.total_cmp(&b.0));
+    let theirs: Vec<(f64, &Way)> = theirs.into_iter().map(median).zip(ways).collect();
+    if is_verbose() {
+        eprintln!("{name}: ours {own:.0}/s, bare {theirs:.0?}");
+    }
+    let best = theirs.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     let (floor, way) = best.expect("a way");
     let mut row = Row::at_least(&format!("publish, ordered, {name}"), 0.9, own, floor, "");
     row.measured = format!("{:.2}x ({own:.0} messages/s)", own / floor);
@@ -97,7 +102,11 @@ fn lanes(
 }
 
 fn explain(ours: &Ours) {
-    if std::env::var_os("BENCH_VERBOSE").is_some() {
+    if is_verbose() {
         eprintln!("{:?}", ours.stats());
     }
+}
+
+fn is_verbose() -> bool {
+    std::env::var_os("BENCH_VERBOSE").is_some()
 }

@@ -40,7 +40,7 @@ impl Service {
             // Nothing of the surroundings leaks in.
             .env_clear()
             .args(["serve", "--http-port", "0", "--grpc-port", "0", "--admin-port", "0"])
-            .args(["--egress-allow", "127.0.0.0/8", "--log-level", "warn", "--data-dir"])
+            .args(["--egress-allow", "127.0.0.0/8", "--log-level", "error", "--data-dir"])
             .arg(data.path())
             .args(more)
             .stdout(Stdio::piped())

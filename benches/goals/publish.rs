@@ -89,7 +89,11 @@ fn lanes(
     }
     explain(&ours);
     let own = median(own);
-    let best = theirs.into_iter().map(median).zip(ways).max_by(|a, b| a.0.total_cmp(&b.0));
+    let theirs: Vec<(f64, &Way)> = theirs.into_iter().map(median).zip(ways).collect();
+    if is_verbose() {
+        eprintln!("{name}: ours {own:.0}/s, bare {theirs:.0?}");
+    }
+    let best = theirs.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     let (floor, way) = best.expect("a way");
     let mut row = Row::at_least(&format!("publish, ordered, {name}"), 0.9, own, floor, "");
     row.measured = format!("{:.2}x ({own:.0} messages/s)", own / floor);
@@ -98,7 +102,11 @@ fn lanes(
 }
 
 fn explain(ours: &Ours) {
-    if std::env::var_os("BENCH_VERBOSE").is_some() {
+    if is_verbose() {
         eprintln!("{:?}", ours.stats());
     }
+}
+
+fn is_verbose() -> bool {
+    std::env::var_os("BENCH_VERBOSE").is_some()
 }

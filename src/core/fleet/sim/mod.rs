@@ -138,7 +138,7 @@ fn a_seed_replays_to_the_last_answer() {
 #[test]
 fn a_broken_machine_is_found() {
     use Canary::*;
-    let canaries = [ValidFromEnd, IgnoresTombstone, TakesAnyway, KeepsEpoch, ForgetsBucket];
+    let canaries = [OutlivesLease, Impatient, TakesAnyway, KeepsEpoch, ForgetsBucket];
     let missed: Vec<_> = canaries
         .into_iter()
         .filter(|canary| {

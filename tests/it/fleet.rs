@@ -10,9 +10,81 @@ mod store;
 
 use crate::harness::{Client, Service, feed::Feed, fleet::Fleet, grpc, redis::Redis, wait_long};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+};
+use tokio::task::{LocalSet, spawn_local};
 use tonic::Code;
 use websocket_manager::proto::{ConnectRequest, ConnectionStatus, ListRequest, WebSocketConnection};
+
+type Scenario = (&'static str, Pin<Box<dyn Future<Output = ()>>>);
+
+/// Scenarios by their names, side by side: most of the time they wait for a lease to run out. Each
+/// runs to its end, and every one that fails is named.
+macro_rules! side_by_side {
+    ($($scenario:path),+ $(,)?) => {
+        run(vec![$((stringify!($scenario), Box::pin($scenario()))),+]).await
+    };
+}
+
+async fn run(scenarios: Vec<Scenario>) {
+    let all = async {
+        let tasks: Vec<_> =
+            scenarios.into_iter().map(|(name, scenario)| (name, spawn_local(scenario))).collect();
+        let mut failed = Vec::new();
+        for (name, task) in tasks {
+            if task.await.is_err() {
+                failed.push(name);
+            }
+        }
+        assert!(failed.is_empty(), "what failed is told above: {failed:?}");
+    };
+    LocalSet::new().run_until(all).await;
+}
+
+#[tokio::test]
+async fn any_instance_answers_any_call() {
+    side_by_side!(calls::any_instance_answers_on_redis, calls::any_instance_answers_on_dapr);
+}
+
+#[tokio::test]
+async fn what_an_owner_lost_is_taken_by_others() {
+    side_by_side!(
+        crash::survivors_take_over_on_redis,
+        crash::survivors_take_over_on_dapr,
+        crash::a_name_is_not_an_identity,
+        pause::who_overslept_writes_nothing_and_begins_anew,
+    );
+}
+
+#[tokio::test]
+async fn a_store_may_go_away_and_come_back() {
+    side_by_side!(
+        store::members_without_their_store_stop_and_come_back,
+        store::who_is_alone_goes_on_without_his_store,
+        store::owners_write_again_what_the_store_lost,
+        store::who_leaves_while_the_store_is_away_comes_to_an_end,
+    );
+}
+
+#[tokio::test]
+async fn what_stands_under_our_keys_need_not_be_ours() {
+    side_by_side!(
+        documents::what_is_broken_is_left_alone_and_what_is_old_is_adopted,
+        documents::a_stranger_at_a_members_address_is_told_nothing,
+    );
+}
+
+#[tokio::test]
+async fn an_instance_starts_with_whatever_it_finds() {
+    side_by_side!(
+        start::many_are_taken_up_after_a_crash,
+        start::a_clean_slate_forgets_what_was_stored,
+        start::a_service_waits_for_its_redis,
+        start::a_service_waits_for_its_sidecar,
+    );
+}
 
 fn request(value: Value) -> ConnectRequest {
     serde_json::from_value(value).expect("a request")

@@ -68,19 +68,16 @@ async fn survivors_take_over(backing: Backing) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn survivors_take_over_on_redis() {
+pub async fn survivors_take_over_on_redis() {
     survivors_take_over(Backing::Redis).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn survivors_take_over_on_dapr() {
+pub async fn survivors_take_over_on_dapr() {
     survivors_take_over(Backing::Dapr).await;
 }
 
 /// Two with one instance id, and a third start under that name right after a crash.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_is_not_an_identity() {
+pub async fn a_name_is_not_an_identity() {
     let Some(mut fleet) = FleetPlan::new(2, Backing::Redis).name("twin").start().await else { return };
     fleet.gathered().await;
     let feed = Feed::start().await;

@@ -53,8 +53,7 @@ async fn plant(redis: &Redis, feed: &Feed) {
     redis.set("wsm-members", &members.to_string()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_broken_is_left_alone_and_what_is_old_is_adopted() {
+pub async fn what_is_broken_is_left_alone_and_what_is_old_is_adopted() {
     let Some(mut fleet) = FleetPlan::new(0, Backing::Redis).start().await else { return };
     let feed = Feed::start().await;
     plant(fleet.redis(), &feed).await;
@@ -102,8 +101,7 @@ async fn what_is_broken_is_left_alone_and_what_is_old_is_adopted() {
 }
 
 /// A record's owner lives, but who listens at his address is somebody else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_at_a_members_address_is_told_nothing() {
+pub async fn a_stranger_at_a_members_address_is_told_nothing() {
     let Some(fleet) = FleetPlan::new(1, Backing::Redis).start().await else { return };
     let mut client = fleet.service(0).grpc().await;
     let (websocket, other) = (Upstream::echo().await, Service::start().await);

@@ -11,8 +11,7 @@ use websocket_manager::proto::SendRawRequest;
 
 const NAMES: [&str; 3] = ["p-0", "p-1", "p-2"];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_overslept_writes_nothing_and_begins_anew() {
+pub async fn who_overslept_writes_nothing_and_begins_anew() {
     let Some(fleet) = FleetPlan::new(2, Backing::Redis).start().await else { return };
     fleet.gathered().await;
     let feed = Feed::start().await;

@@ -28,8 +28,7 @@ async fn writes(redis: &Redis) -> u64 {
     stats.lines().filter_map(calls).sum()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_are_taken_up_after_a_crash() {
+pub async fn many_are_taken_up_after_a_crash() {
     let Some(mut fleet) = FleetPlan::new(1, Backing::Redis).start().await else { return };
     let feed = Feed::silent().await;
     let client = fleet.service(0).grpc().await;
@@ -68,8 +67,7 @@ async fn many_are_taken_up_after_a_crash() {
     assert_eq!(fleet.service(0).metric("wsm_fleet_owned_connections", &[]).await, MANY as f64);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clean_slate_forgets_what_was_stored() {
+pub async fn a_clean_slate_forgets_what_was_stored() {
     let Some(mut fleet) = FleetPlan::new(1, Backing::Redis).start().await else { return };
     let feed = Feed::silent().await;
     let mut client = fleet.service(0).grpc().await;
@@ -109,8 +107,7 @@ async fn says(http: &Http, what: &str) -> Value {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_waits_for_its_redis() {
+pub async fn a_service_waits_for_its_redis() {
     let Some(mut redis) = Redis::start().await else { return };
     redis.kill().await;
     let url = redis.url();
@@ -126,8 +123,7 @@ async fn a_service_waits_for_its_redis() {
     assert_eq!(readiness(&service).await.0, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_waits_for_its_sidecar() {
+pub async fn a_service_waits_for_its_sidecar() {
     let Some(redis) = Redis::start().await else { return };
     let Some(mut sidecar) = Sidecar::start(Behind::Redis(&redis), Options::new("wsmgr")).await else {
         return;

@@ -33,8 +33,7 @@ async fn documents_are_whole(fleet: &Fleet) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_without_their_store_stop_and_come_back() {
+pub async fn members_without_their_store_stop_and_come_back() {
     let Some(mut fleet) = FleetPlan::new(2, Backing::Redis).start().await else { return };
     fleet.gathered().await;
     let feed = Feed::start().await;
@@ -84,8 +83,7 @@ async fn members_without_their_store_stop_and_come_back() {
     feed.assert_no_overlap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_alone_goes_on_without_his_store() {
+pub async fn who_is_alone_goes_on_without_his_store() {
     let Some(mut fleet) = FleetPlan::new(1, Backing::Redis).start().await else { return };
     let (feed, echo) = (Feed::start().await, Upstream::echo().await);
     fill(&fleet, &feed).await;
@@ -125,8 +123,7 @@ async fn who_is_alone_goes_on_without_his_store() {
 }
 
 /// Emptied while it runs, and gone and back without anything.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn owners_write_again_what_the_store_lost() {
+pub async fn owners_write_again_what_the_store_lost() {
     let Some(mut fleet) = FleetPlan::new(2, Backing::Redis).start().await else { return };
     fleet.gathered().await;
     let feed = Feed::silent().await;
@@ -154,8 +151,7 @@ async fn owners_write_again_what_the_store_lost() {
 }
 
 /// Nobody takes the lease back, and the end is an orderly one all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_while_the_store_is_away_comes_to_an_end() {
+pub async fn who_leaves_while_the_store_is_away_comes_to_an_end() {
     let plan = FleetPlan::new(1, Backing::Redis).args(&["--drain-lame-duck", "0s", "--drain-timeout", "4s"]);
     let Some(mut fleet) = plan.start().await else { return };
     let feed = Feed::silent().await;

@@ -227,6 +227,9 @@ pub trait Directory: Send + Sync {
     fn claim(&self, id: &ConnectionId) -> Pending<Result<Holder, BackendError>>;
     /// The dial failed: nothing of the claim stays behind.
     fn unclaim(&self, id: &ConnectionId);
+    /// The documents of the connections that a member owns, as the store has them: for when it
+    /// cannot be asked.
+    fn recorded(&self, incarnation: &str) -> Pending<Result<Vec<Bytes>, BackendError>>;
 }
 
 /// Takes connections over from a member that leaves in order, one by one. `from` is its incarnation.

@@ -60,6 +60,29 @@ pub fn connection(info: Info, instance: &str, shard: u32) -> WebSocketConnection
     }
 }
 
+/// A connection as its document tells of it, while its owner cannot be asked. None for what is no
+/// document of a connection.
+pub fn recorded(document: &[u8]) -> Option<WebSocketConnection> {
+    let value: serde_json::Value = serde_json::from_slice(document).ok()?;
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let again = value["autoReconnect"].as_bool().unwrap_or(false);
+    let tags = value["tags"].as_object().into_iter().flatten();
+    Some(WebSocketConnection {
+        id: value["id"].as_str()?.to_owned(),
+        url: text("url"),
+        // It will be dialled again by whoever takes it, or is gone.
+        status: if again { ConnectionStatus::Reconnecting } else { ConnectionStatus::Disconnected }.into(),
+        topic: text("topic"),
+        instance_id: text("instanceId"),
+        tags: tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+        created_at: value["createdAt"].as_str().and_then(event::parse_rfc3339).map(Timestamp::from),
+        auto_reconnect: again,
+        direction: proto::Direction::Out.into(),
+        epoch: value["epoch"].as_u64().unwrap_or(0),
+        ..WebSocketConnection::default()
+    })
+}
+
 pub fn gap(gap: &sequence::Gap) -> proto::Gap {
     let (to_epoch, to_seq) = gap.to.unwrap_or((0, 0));
     proto::Gap {

@@ -9,6 +9,7 @@ mod fault;
 mod follow;
 mod hello;
 mod link;
+mod page;
 mod places;
 mod route;
 mod rpc;

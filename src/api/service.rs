@@ -535,7 +535,7 @@ pub(super) fn send_command(request: SendRequest, defaults: &Defaults) -> Answere
     Ok(SendCommand { id, payload, kind, timeout, rule })
 }
 
-fn page_token(token: &str) -> Answered<Option<ConnectionId>> {
+pub(super) fn page_token(token: &str) -> Answered<Option<ConnectionId>> {
     if token.is_empty() {
         return Ok(None);
     }

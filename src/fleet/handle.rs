@@ -4,7 +4,10 @@
 use super::spill::Unspilled;
 use crate::{
     core::{
-        fleet::io::{FleetCounters, Member},
+        fleet::{
+            io::{FleetCounters, Member},
+            listed, owned_keys, owner_of, record_key,
+        },
         id::ConnectionId,
     },
     limits,
@@ -212,5 +215,24 @@ impl Directory for Handle {
 
     fn unclaim(&self, id: &ConnectionId) {
         self.post(Mail::Unclaim { id: id.clone() });
+    }
+
+    fn recorded(&self, incarnation: &str) -> Pending<Result<Vec<Bytes>, BackendError>> {
+        let (shared, incarnation) = (self.0.clone(), incarnation.to_owned());
+        Box::pin(async move {
+            let mut ids = Vec::new();
+            for keys in owned_keys(&incarnation).chunks(limits::FLEET_READ_KEYS) {
+                let buckets = shared.documents.get(keys.to_vec()).await?;
+                ids.extend(buckets.into_iter().flatten().flat_map(|bucket| listed(&bucket.value)));
+            }
+            let mut records = Vec::new();
+            for ids in ids.chunks(limits::FLEET_READ_KEYS) {
+                let found = shared.documents.get(ids.iter().map(record_key).collect()).await?;
+                let owned =
+                    |record: &Bytes| owner_of(record).is_some_and(|(owner, _)| *owner == *incarnation);
+                records.extend(found.into_iter().flatten().map(|record| record.value).filter(owned));
+            }
+            Ok(records)
+        })
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Peers, Until,
     fault::{not_sent, orphan},
     link::{Calling, Ended},
+    page::{merged, page_size, recorded},
     rpc::{Repeat, Routed},
     unknown,
 };
@@ -20,12 +21,11 @@ use crate::{
     limits,
     ports::{Holder, Member},
     proto::{
-        ConnectRequest, ConnectResponse, GetRequest, ListRequest, ListResponse, WebSocketConnection,
+        ConnectRequest, ConnectResponse, GetRequest, ListRequest, ListResponse,
         fleet::{Abort, Call, Commit, Offer, call::Rpc, reply::Outcome},
     },
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::{collections::BTreeMap, future::Future, pin::Pin};
+use std::{future::Future, pin::Pin};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Boxed: a service without members need not have room for it.
@@ -339,10 +339,16 @@ impl Peers {
         }
         match answer {
             Ok(page) => Ok(Some(page)),
-            Err(fault) if fault.kind == FaultKind::NotSent => Err(Fault::new(
-                FaultKind::Unavailable,
-                format!("the list is not complete without instance {}: {}", member.instance, fault.message),
-            )),
+            Err(fault) if fault.kind == FaultKind::NotSent => {
+                // It died, most likely, and its lease has not run out: the store knows what it had.
+                let records = self.fleet.directory.recorded(&member.incarnation).await;
+                let records = records.map_err(|error| {
+                    let text = format!("{}; nor can the store: {error}", fault.message);
+                    let message = format!("instance {} cannot be asked: {text}", member.instance);
+                    Fault::new(FaultKind::Unavailable, message)
+                })?;
+                Ok(Some(recorded(&records, request)?))
+            }
             Err(fault) => Err(fault),
         }
     }
@@ -381,36 +387,6 @@ fn in_doubt(repeat: Repeat, why: String) -> Fault {
         Repeat::Never => Fault::new(FaultKind::MaybeSent, why).with_certainty(Certainty::MaybeSent),
         Repeat::Read | Repeat::Harmless => Fault::new(FaultKind::Unavailable, why),
     }
-}
-
-fn page_size(request: &ListRequest) -> usize {
-    match usize::try_from(request.page_size) {
-        Ok(size) if size > 0 => size,
-        _ => limits::PAGE_SIZE_DEFAULT,
-    }
-}
-
-/// Each page begins after the same id, so the first ones of all are among the first ones of each.
-fn merged(pages: Vec<ListResponse>, size: usize) -> ListResponse {
-    let mut more = pages.iter().any(|page| !page.next_page_token.is_empty());
-    let mut total = pages.iter().map(|page| page.total).sum::<u64>();
-    let mut by_id: BTreeMap<String, WebSocketConnection> = BTreeMap::new();
-    for connection in pages.into_iter().flat_map(|page| page.connections) {
-        // During a hand-over two may name it: the newer owner's word counts.
-        match by_id.get(&connection.id) {
-            Some(known) => {
-                total = total.saturating_sub(1);
-                if known.epoch < connection.epoch {
-                    by_id.insert(connection.id.clone(), connection);
-                }
-            }
-            None => drop(by_id.insert(connection.id.clone(), connection)),
-        }
-    }
-    more |= by_id.len() > size;
-    let connections: Vec<_> = by_id.into_values().take(size).collect();
-    let last = connections.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.id));
-    ListResponse { connections, next_page_token: last.unwrap_or_default(), total }
 }
 
 /// Held while a claimed id is dialled: nothing of it stays when that fails or nobody waits for it.

@@ -226,6 +226,19 @@ pub fn decode_ids(value: &[u8]) -> Read<Ids> {
     Read::Good(found)
 }
 
+/// Where the ids that an incarnation owns are listed.
+pub fn owned_keys(incarnation: &str) -> Vec<String> {
+    (0..BUCKETS).map(|bucket| bucket_key(incarnation, bucket)).collect()
+}
+
+/// The ids in one of them.
+pub fn listed(value: &[u8]) -> Vec<ConnectionId> {
+    match decode_ids(value) {
+        Read::Good(found) => found.ids.into_iter().collect(),
+        Read::Newer | Read::Bad(_) => Vec::new(),
+    }
+}
+
 /// The JSON array of these, and how many fit within the bound.
 pub fn encode_ids<'a>(ids: impl Iterator<Item = &'a str>, bytes_max: usize) -> (Bytes, usize) {
     let mut text = Vec::from(*b"[");

@@ -18,7 +18,7 @@ mod sim;
 mod tests;
 
 pub use adopt::by_preference;
-pub use document::record_key;
+pub use document::{listed, owned_keys, record_key};
 pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};
 

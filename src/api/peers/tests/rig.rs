@@ -101,6 +101,16 @@ impl Directory for Script {
         shared.owners.remove(id);
         shared.unclaimed.push(id.clone());
     }
+
+    fn recorded(&self, incarnation: &str) -> Pending<Result<Vec<Bytes>, BackendError>> {
+        let shared = self.shared.lock();
+        let record = |id: &ConnectionId| {
+            format!(r#"{{"id":"{id}","autoReconnect":true,"instanceId":"gone","tags":{{"k":"v"}}}}"#).into()
+        };
+        let owned = shared.owners.iter().filter(|(_, owner)| **owner == *incarnation);
+        let records = owned.map(|(id, _)| record(id)).collect();
+        Box::pin(async move { Ok(records) })
+    }
 }
 
 /// Documents as the fleet keeps them: whoever writes one owns it.

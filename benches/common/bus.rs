@@ -47,11 +47,11 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Its thread may run on any core, as the sidecar's do.
-    pub fn open(sidecar: SocketAddr, change: impl FnOnce(&mut DaprConfig)) -> Self {
+    /// Its thread runs on this core, or on any.
+    pub fn open(sidecar: SocketAddr, core: Option<usize>, change: impl FnOnce(&mut DaprConfig)) -> Self {
         let mut config = DaprConfig::new(local(sidecar.port()));
         change(&mut config);
-        os::unpin();
+        os::place(core);
         let dapr = Dapr::open(config).expect("a thread");
         os::pin(1);
         let give_up = Instant::now() + Duration::from_secs(30);
@@ -123,14 +123,20 @@ pub enum Way {
 }
 
 /// Publishes `count` events of the batches in turn, on one thread of its own.
-pub fn bare(sidecar: SocketAddr, batches: &[Arc<Batch>], count: usize, way: Way) -> Spent {
+pub fn bare(
+    sidecar: SocketAddr,
+    core: Option<usize>,
+    batches: &[Arc<Batch>],
+    count: usize,
+    way: Way,
+) -> Spent {
     let events: Vec<Vec<u8>> = batches
         .iter()
         .flat_map(|batch| batch.events.iter().map(|event| batch.bytes[event.range.clone()].to_vec()))
         .collect();
     let events: Arc<[Vec<u8>]> = events.into();
     let client = thread::spawn(move || {
-        os::unpin();
+        os::place(core);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stub = runtime.block_on(stub(sidecar));
         Spent::measure(|| runtime.block_on(publish(stub, events, count, way)))

@@ -16,7 +16,7 @@ pub struct Fleet {
 impl Fleet {
     /// None, and said, when there is no Redis here.
     pub fn start() -> Option<Self> {
-        let redis = Redis::start()?;
+        let redis = Redis::start(None)?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key = folder.path().join("secret.key");
         fs::write(&key, KEY).expect("the folder takes files");

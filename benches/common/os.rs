@@ -15,6 +15,11 @@ pub fn unpin() {
     stay_on(allowed());
 }
 
+/// On one core, or wherever the system likes.
+pub fn place(core: Option<usize>) {
+    core.map_or_else(unpin, pin);
+}
+
 fn stay_on(cores: &[usize]) {
     // SAFETY: the set is a plain bit field, owned here, and its size is passed along.
     unsafe {

@@ -53,12 +53,18 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// On every core, wherever this thread is pinned; it comes back to the second one.
-    fn start(name: &'static str, program: &Path, folder: &Path, args: &[String]) -> Self {
+    /// A child stays where its parent was; this thread comes back to the second core.
+    fn start(
+        name: &'static str,
+        core: Option<usize>,
+        program: &Path,
+        folder: &Path,
+        args: &[String],
+    ) -> Self {
         let log = folder.join("log");
         let output = File::create(&log).expect("the folder takes files");
         let errors = output.try_clone().expect("a file");
-        os::unpin();
+        os::place(core);
         let child = Command::new(program)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -99,14 +105,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub fn start() -> Option<Self> {
+    /// On this core, or on any.
+    pub fn start(core: Option<usize>) -> Option<Self> {
         let program = installed("WSM_REDIS_SERVER", "redis-server", &[])?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let words = format!("--bind 127.0.0.1 --port {port} --protected-mode no --appendonly no --save");
         let mut args: Vec<String> = words.split(' ').map(str::to_owned).collect();
         args.push(String::new());
-        let mut daemon = Daemon::start("redis-server", &program, folder.path(), &args);
+        let mut daemon = Daemon::start("redis-server", core, &program, folder.path(), &args);
         daemon.wait_until(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
         Some(Redis { port, _daemon: daemon, _folder: folder })
     }
@@ -130,12 +137,13 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    pub fn start() -> Option<Self> {
+    /// Both on this core, or on any.
+    pub fn start(core: Option<usize>) -> Option<Self> {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".dapr/bin/daprd"));
         let places: Vec<_> = home.into_iter().chain([root.join(".cache/daprd/v1.18.2/daprd")]).collect();
         let program = installed("DAPRD_BIN", "daprd", &places)?;
-        let redis = Redis::start()?;
+        let redis = Redis::start(core)?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_files(folder.path(), redis.port).expect("the folder takes files");
         let [http, grpc, internal, metrics, profile] = std::array::from_fn(|_| free_port());
@@ -148,7 +156,7 @@ impl Sidecar {
              --profile-port {profile}"
         );
         let args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        let mut daemon = Daemon::start("daprd", &program, folder.path(), &args);
+        let mut daemon = Daemon::start("daprd", core, &program, folder.path(), &args);
         daemon.wait_until(|| is_healthy(http));
         let grpc = SocketAddr::from((Ipv4Addr::LOCALHOST, grpc));
         Some(Sidecar { grpc, _daemon: daemon, _folder: folder, _redis: redis })

@@ -10,17 +10,18 @@ use crate::common::{
 };
 use std::net::SocketAddr;
 
-/// What one event costs this process, in a bulk of a hundred and by itself.
+/// What one event costs this process, in a bulk of a hundred and by itself: it has the first core,
+/// the servers the second.
 pub fn cpu() -> Vec<Row> {
-    let Some(sidecar) = Sidecar::start() else { return Vec::new() };
+    let Some(sidecar) = Sidecar::start(Some(1)) else { return Vec::new() };
     let made = batches(64, Shape { lanes: 64, events: 100, messages: 1, relaxed: true });
-    let ours = Ours::open(sidecar.grpc, |config| config.request_events = 100);
+    let ours = Ours::open(sidecar.grpc, Some(0), |config| config.request_events = 100);
     let (count, singles) = (scaled(4_000), scaled(40_000));
     let (mut hundred, mut bulk, mut single) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs() {
-        let floor = bare(sidecar.grpc, &made, count * 100, Way::Bulk { events: 100, callers: 8 });
+        let floor = bare(sidecar.grpc, Some(0), &made, count * 100, Way::Bulk { events: 100, callers: 8 });
         let spent = ours.publish(&made, count, 16);
-        let each = bare(sidecar.grpc, &made, singles, Way::Single { callers: 64 });
+        let each = bare(sidecar.grpc, Some(0), &made, singles, Way::Single { callers: 64 });
         if run > 0 {
             hundred.push(spent.cpu.as_secs_f64() * 1e6 / (count * 100) as f64);
             bulk.push(floor.cpu.as_secs_f64() * 1e6 / (count * 100) as f64);
@@ -39,7 +40,7 @@ pub fn cpu() -> Vec<Row> {
 
 /// Ordered lanes, and what `frames` does for one hot feed.
 pub fn ordered() -> Vec<Row> {
-    let Some(sidecar) = Sidecar::start() else { return Vec::new() };
+    let Some(sidecar) = Sidecar::start(None) else { return Vec::new() };
     let one = [Way::Single { callers: 1 }, Way::Bulk { events: 1, callers: 1 }];
     let many = [64, 32, 16].map(|events| Way::Bulk { events, callers: 64 / events });
     let (single, row) = lanes(sidecar.grpc, "1 lane", 1, 1, scaled(20_000), &one);
@@ -69,13 +70,13 @@ fn lanes(
     // As a shard makes them: a few hundred events, or one event of frames for each lane.
     let size = if messages > 1 { lanes } else { 256 };
     let made = batches(64, Shape { lanes, events: size, messages, relaxed: false });
-    let ours = Ours::open(sidecar, |_| {});
+    let ours = Ours::open(sidecar, None, |_| {});
     let rate = |seconds: f64, events: usize| (events * messages) as f64 / seconds;
     let mut theirs: Vec<Vec<f64>> = vec![Vec::new(); ways.len()];
     let mut own = Vec::new();
     for run in 0..=runs() {
         for (way, rates) in ways.iter().zip(&mut theirs) {
-            let spent = bare(sidecar, &made, events, *way);
+            let spent = bare(sidecar, None, &made, events, *way);
             if run > 0 {
                 rates.push(rate(spent.wall.as_secs_f64(), events));
             }

@@ -5,6 +5,7 @@ mod calls;
 mod crash;
 mod documents;
 mod pause;
+mod rolling;
 mod start;
 mod store;
 
@@ -55,6 +56,7 @@ async fn what_an_owner_lost_is_taken_by_others() {
         crash::survivors_take_over_on_dapr,
         crash::a_name_is_not_an_identity,
         pause::who_overslept_writes_nothing_and_begins_anew,
+        rolling::a_rolling_restart_fails_nothing,
     );
 }
 

@@ -164,7 +164,12 @@ impl Fleet {
             hold: Boot::ZERO,
             failures: 0,
             index: Index::default(),
-            takes: TokenBucket::new(f64::from(setup.takes_per_second), setup.takes_per_second, Time::ZERO),
+            // A tenth of a second's worth at once: upstreams that fail together must not be dialled together.
+            takes: TokenBucket::new(
+                f64::from(setup.takes_per_second),
+                setup.takes_per_second.div_ceil(10),
+                Time::ZERO,
+            ),
             epoch_floor: 0,
             troubles: BTreeSet::new(),
             lost_at: None,

@@ -1,6 +1,6 @@
 //! An upstream that talks by itself. Every connection is named by its path and hears one numbered
 //! message after the other until the test says enough; every socket, and what came over it, is
-//! written down.
+//! written down, and JSON is sent back as its own reply.
 
 use super::{Peer, Upstream, ledger::Sent};
 use http::HeaderMap;
@@ -88,6 +88,11 @@ impl Feed {
         sockets.iter().filter(|(_, list)| alone(list)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Sockets that were opened while another one of their connection still stood.
+    pub fn overlaps(&self) -> usize {
+        self.log.sockets.lock().values().flatten().filter(|socket| socket.overlaps).count()
+    }
+
     /// Nobody ever had two sockets at once.
     pub fn assert_no_overlap(&self) {
         for (name, sockets) in &*self.log.sockets.lock() {
@@ -108,7 +113,13 @@ impl Log {
             let talks = *self.talks.borrow_and_update();
             tokio::select! {
                 message = peer.next() => match message {
-                    Some(Message::Text(text)) => self.entry(&name, socket, |it| it.got.push(text.to_string())),
+                    Some(Message::Text(text)) => {
+                        self.entry(&name, socket, |it| it.got.push(text.to_string()));
+                        // A request by its id: the reply is no message of the feed.
+                        if text.starts_with('{') && !peer.try_send(Message::Text(text)).await {
+                            break;
+                        }
+                    }
                     Some(_) => self.entry(&name, socket, |it| it.frames += 1),
                     None => break,
                 },

@@ -1,8 +1,10 @@
 //! Every RPC once, as a function from proto to proto: gRPC, gRPC-Web, Connect, REST and
 //! server-sent events are thin shells over it.
 
+mod reading;
+
 use super::{
-    convert, follow,
+    convert,
     peers::{Fleet, Peers},
     sends::{self, Sends},
     validate::{self, Defaults},
@@ -10,7 +12,7 @@ use super::{
 use crate::{
     core::{
         id::ConnectionId,
-        io::{Answer, Command, Context, Follow, List, Send as SendCommand, Update},
+        io::{Answer, Command, Context, List, Send as SendCommand, Update},
         names,
         reason::{Fault, FaultKind},
         spec::{Info, Status},
@@ -451,79 +453,6 @@ impl Service {
             }),
             other => Err(unexpected(&other)),
         }
-    }
-
-    pub async fn receive(&self, caller: &Caller, request: ReceiveRequest) -> Answered<Flow<ReceivedMessage>> {
-        self.started()?;
-        if let Some(peers) = &self.1 {
-            return peers.receive(caller, request).await;
-        }
-        Ok(self.receive_here(caller, request).await?.flow)
-    }
-
-    /// From the shards of this instance.
-    pub(super) async fn receive_here(
-        &self,
-        caller: &Caller,
-        request: ReceiveRequest,
-    ) -> Answered<follow::Opened<ReceivedMessage>> {
-        use receive_request::Source;
-        if request.from_start && !request.cursor.is_empty() {
-            return Err(Fault::invalid("cursor", "must be empty when from_start is set"));
-        }
-        let from = match (request.from_start, request.cursor.as_str()) {
-            (true, _) => follow::From::Start,
-            (false, "") => follow::From::Now,
-            (false, cursor) => follow::From::After(cursor),
-        };
-        let (hub, context) = (self.0.hub.clone(), Context { deadline: None, ..self.context(caller) });
-        match &request.source {
-            Some(Source::Id(id)) => follow::connection(hub, context, validate::id(id)?, from).await,
-            Some(Source::Filter(filter)) => {
-                if filter.filters.is_empty() {
-                    return Err(Fault::invalid("filter", "must hold at least one tag"));
-                }
-                let tags = filter.filters.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
-                follow::rings(hub, context, Follow::Tags(tags), from).await
-            }
-            Some(Source::Topic(topic)) => {
-                let topic = names::Topic::parse("topic", topic)?;
-                match self.0.bus.clone() {
-                    Some(bus) => follow::topic(bus, topic.as_str().to_owned(), from).await,
-                    None => follow::rings(hub, context, Follow::Topic(topic.shared()), from).await,
-                }
-            }
-            Some(Source::Room(_)) => Err(Fault::unimplemented("room")),
-            None => Err(Fault::invalid("source", "one of id, filter and topic must be given")),
-        }
-    }
-
-    pub async fn watch(&self, caller: &Caller, request: WatchRequest) -> Answered<Flow<LifecycleEvent>> {
-        self.started()?;
-        if let Some(peers) = &self.1 {
-            return peers.watch(caller, request).await;
-        }
-        Ok(self.watch_here(caller, request).await?.flow)
-    }
-
-    /// From the shards of this instance.
-    pub(super) async fn watch_here(
-        &self,
-        caller: &Caller,
-        request: WatchRequest,
-    ) -> Answered<follow::Opened<LifecycleEvent>> {
-        let id = match request.id.as_str() {
-            "" => None,
-            text => Some(validate::id(text)?),
-        };
-        let tags: Vec<_> = request.filters.into_iter().map(|tag| (tag.key, tag.value)).collect();
-        let from = match request.cursor.as_str() {
-            "" => follow::From::Now,
-            cursor => follow::From::After(cursor),
-        };
-        let context = Context { deadline: None, ..self.context(caller) };
-        follow::lifecycle(self.0.hub.clone(), context, from, move |event| event.is_wanted(id.as_ref(), &tags))
-            .await
     }
 }
 

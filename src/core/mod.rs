@@ -21,6 +21,8 @@ pub mod ring;
 pub mod seen;
 pub mod sequence;
 pub mod shard;
+#[cfg(test)]
+mod simulation;
 pub mod slab;
 pub mod spec;
 pub mod target;

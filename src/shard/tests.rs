@@ -13,68 +13,20 @@ use crate::{
         fleet::io::Boot,
         id::ConnectionId,
         io::{Answer, Fetch, FetchFrom, Follow, Outcome},
-        publish::{
-            Bounds,
-            batch::{Batch, PublishError},
-        },
+        publish::Bounds,
         reason::{Certainty, FaultKind},
         ring::RecordKind,
         spec::{Connect, Dial, Restore, Settings, Spec},
         target::Target,
         time::Wall,
     },
-    ports::{BackendError, Done, TopicChunk, TopicFrom},
+    ports::testing::Nothing,
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite};
-
-/// A backend that keeps nothing and agrees to everything.
-struct Nothing;
-
-impl Store for Nothing {
-    fn put(&self, _: &ConnectionId, _: Bytes, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-    fn delete(&self, _: &ConnectionId, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-    fn load(&self) -> Result<Vec<(ConnectionId, Bytes)>, BackendError> {
-        Ok(Vec::new())
-    }
-}
-
-impl Bus for Nothing {
-    fn publish(&self, _: Arc<Batch>, done: Done<Result<(), PublishError>>) {
-        done.complete(Ok(()));
-    }
-    fn fetch(&self, _: &str, _: TopicFrom, _: usize, done: Done<Result<TopicChunk, BackendError>>) {
-        done.complete(Ok(TopicChunk { events: Vec::new(), next: 0, skipped: 0 }));
-    }
-}
-
-impl Spill for Nothing {
-    fn append(&self, _: Vec<u8>, done: Done<Result<bool, BackendError>>) {
-        done.complete(Ok(false));
-    }
-    fn peek(&self, done: Done<Result<Option<Vec<u8>>, BackendError>>) {
-        done.complete(Ok(None));
-    }
-    fn pop(&self, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-}
-
-impl Seal for Nothing {
-    fn seal(&self, _: &str, plain: &[u8]) -> Result<Vec<u8>, BackendError> {
-        Ok(plain.to_vec())
-    }
-    fn open(&self, _: &str, sealed: &[u8]) -> Result<Vec<u8>, BackendError> {
-        Ok(sealed.to_vec())
-    }
-}
 
 /// A clock that a test sets.
 fn set_clock() -> (Arc<AtomicU64>, Gate) {

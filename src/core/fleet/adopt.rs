@@ -3,8 +3,8 @@
 use super::{
     Effects, Fleet, Known, Pending,
     document::{BUCKETS, MEMBERS, Read, bucket_key, decode_ids},
+    entry::What,
     io::{Boot, DocAnswer, Member, Version},
-    records::What,
 };
 use crate::core::id::ConnectionId;
 use std::{

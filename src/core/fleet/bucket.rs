@@ -4,8 +4,8 @@
 use super::{
     Effects, Fleet, Known, Pending,
     document::{BUCKETS, Read, bucket_key, decode_ids, encode_ids},
+    entry::What,
     io::{Boot, DocAnswer},
-    records::What,
 };
 use crate::core::id::{ConnectionId, shard_of};
 use std::{collections::BTreeSet, time::Duration};

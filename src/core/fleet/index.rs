@@ -4,8 +4,8 @@
 use super::{
     Effects, Fleet, Known, Pending,
     document::{BUCKETS, INDEX, Read, bucket_key, decode_ids, encode_ids},
+    entry::What,
     io::{Boot, DocAnswer, Trouble},
-    records::What,
 };
 use crate::core::id::ConnectionId;
 use bytes::Bytes;

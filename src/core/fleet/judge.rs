@@ -3,8 +3,8 @@
 use super::{
     Canary, Effects, Fleet, Known,
     document::{Head, Read, decode_record, record_key, take},
+    entry::{End, Held, What},
     io::{Boot, Claim, FleetEffect, Member, Version, Versioned},
-    records::{End, Held, What},
 };
 use crate::core::id::ConnectionId;
 use bytes::Bytes;
@@ -208,9 +208,9 @@ impl Fleet {
         if head.claim {
             return self.drop_placeholder(id);
         }
-        let epoch = match self.canary {
-            Canary::KeepsEpoch => head.epoch,
-            _ => self.next_epoch(head.epoch),
+        let epoch = match self.breaks(Canary::KeepsEpoch) {
+            true => head.epoch,
+            false => self.next_epoch(head.epoch),
         };
         let Some(document) = take(&found, &self.me, epoch) else { return nothing(from.is_none()) };
         self.chose(id, epoch);

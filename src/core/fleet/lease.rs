@@ -239,7 +239,7 @@ impl Fleet {
         self.own.failing = false;
         self.counters.renewals += 1;
         self.own.strict = self.own.strict.max(start + timings.valid);
-        if self.canary == Canary::OutlivesLease {
+        if self.breaks(Canary::OutlivesLease) {
             self.own.strict = now + timings.lease * 2;
         }
         let early = self.jitter(Duration::ZERO, timings.renew / 20);

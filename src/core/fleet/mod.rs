@@ -4,6 +4,7 @@
 mod adopt;
 mod bucket;
 mod document;
+mod entry;
 mod holder;
 mod index;
 pub mod io;
@@ -28,6 +29,7 @@ use crate::{
 };
 use bucket::Bucket;
 use bytes::Bytes;
+use entry::{Entry, What};
 use index::Index;
 use io::{
     Asker, Boot, DocAnswer, DocTicket, Expect, FleetCounters, FleetEffect, FleetInput, FleetNow, Member,
@@ -35,7 +37,6 @@ use io::{
 };
 use lease::Own;
 use observe::{Asked, Scan, Watch};
-use records::{Entry, What};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -92,10 +93,9 @@ enum Pending {
 }
 
 /// What is broken on purpose, to see that the simulation finds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Canary {
-    #[default]
+    #[cfg(test)]
     Healthy,
     /// The lease counts from the end of its renewal, and twice.
     OutlivesLease,
@@ -138,6 +138,7 @@ pub struct Fleet {
     troubles: BTreeSet<String>,
     lost_at: Option<Boot>,
     counters: FleetCounters,
+    #[cfg(test)]
     canary: Canary,
 }
 
@@ -174,6 +175,7 @@ impl Fleet {
             troubles: BTreeSet::new(),
             lost_at: None,
             counters: FleetCounters::default(),
+            #[cfg(test)]
             canary: Canary::Healthy,
             setup,
         }
@@ -216,6 +218,17 @@ impl Fleet {
     pub fn tick(&mut self, now: FleetNow, fx: &mut Effects) {
         self.enter(now, fx);
         self.drive(fx);
+    }
+
+    /// Never outside the simulation.
+    #[cfg(not(test))]
+    const fn breaks(&self, _: Canary) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    fn breaks(&self, canary: Canary) -> bool {
+        self.canary == canary
     }
 
     /// When `tick` is wanted next.

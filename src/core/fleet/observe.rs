@@ -354,9 +354,9 @@ impl Fleet {
             return;
         }
         let now = self.now.boot;
-        let silence = match self.canary {
-            Canary::Impatient => self.setup.timings.renew,
-            _ => self.setup.timings.silence(),
+        let silence = match self.breaks(Canary::Impatient) {
+            true => self.setup.timings.renew,
+            false => self.setup.timings.silence(),
         };
         let by = self.me.incarnation.clone();
         let mut writes: Vec<(Lease, Expect)> = Vec::new();

@@ -4,7 +4,8 @@
 use super::{
     Canary, Effects, Fleet, Known, Pending,
     document::{own, placeholder, record_key},
-    io::{Asker, Boot, Claim, DocAnswer, Expect, FleetEffect, Version},
+    entry::{End, Entry, Held, Job, What, Work},
+    io::{Asker, Boot, Claim, DocAnswer, Expect, FleetEffect},
     lease::Stage,
 };
 use crate::{
@@ -12,118 +13,10 @@ use crate::{
     limits,
 };
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// After a hand-over, or a deletion that an earlier write may overtake.
 const LOOK_BACK: Duration = Duration::from_secs(4);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    No,
-    /// By a placeholder, while it is being dialled.
-    Placeholder,
-    /// Listed as ours, and not handed over yet.
-    Expected,
-    Yes,
-}
-
-pub struct Entry {
-    pub known: Known,
-    /// Of our record; 0 before there is one.
-    pub epoch: u64,
-    pub held: Held,
-    /// In which generation of its bucket it is listed.
-    listed: u64,
-    /// Nobody knows of a write whether it happened: it may be late.
-    unsure: bool,
-    pub work: Option<Box<Work>>,
-}
-
-pub struct Work {
-    pub run: Job,
-    /// Newer wishes, merged.
-    next: Option<Job>,
-    /// Something that will wake it is under way.
-    pub busy: bool,
-    /// What a take will write, once the record was read.
-    pub prepared: Option<Bytes>,
-    /// The take found a dead one's claim, which is deleted.
-    pub drop_placeholder: bool,
-    /// A take has its place in the pace.
-    paced: bool,
-}
-
-pub struct Job {
-    pub what: What,
-    pub askers: Vec<(Asker, bool)>,
-}
-
-#[derive(Clone, Debug)]
-pub enum What {
-    Put {
-        epoch: u64,
-        document: Bytes,
-    },
-    Delete,
-    Expect,
-    Transfer {
-        to: Arc<str>,
-        epoch: u64,
-        document: Bytes,
-    },
-    Claim {
-        epoch: u64,
-    },
-    /// From a dead incarnation; None: from whoever the record names, when he is dead.
-    Take {
-        from: Option<Arc<str>>,
-        epoch: u64,
-    },
-}
-
-/// What became of a job.
-#[derive(Debug)]
-pub enum End {
-    Done,
-    /// Another's, by a record with this epoch.
-    Lost(u64),
-    Claimed(Claim),
-    /// Taken over: the record as it stands now.
-    Taken(Bytes),
-    /// Nothing to take, or not now: then it is looked at again after a while.
-    Nothing {
-        again: bool,
-    },
-    Failed(String),
-}
-
-impl Entry {
-    pub fn is_held(&self) -> bool {
-        self.held != Held::No
-    }
-
-    pub fn is_ours(&self) -> bool {
-        matches!(self.held, Held::Yes | Held::Placeholder)
-    }
-
-    /// The version that the store should have, when nothing is under way.
-    pub fn settled_at(&self) -> Option<Version> {
-        match (&self.known, &self.work) {
-            (Known::At(version), None) if self.is_ours() => Some(version.clone()),
-            _ => None,
-        }
-    }
-}
-
-impl Work {
-    fn new(run: Job) -> Box<Work> {
-        Box::new(Work { run, next: None, busy: false, prepared: None, drop_placeholder: false, paced: false })
-    }
-
-    fn jobs(&mut self) -> impl Iterator<Item = &mut Job> {
-        [&mut self.run].into_iter().chain(self.next.as_mut())
-    }
-}
 
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
@@ -349,7 +242,7 @@ impl Fleet {
         let deletes = work.drop_placeholder || matches!(work.run.what, What::Delete | What::Transfer { .. });
         if !deletes {
             let listed = entry.listed;
-            if !self.is_listed(id, listed) && self.canary != Canary::ForgetsBucket {
+            if !self.is_listed(id, listed) && !self.breaks(Canary::ForgetsBucket) {
                 self.list_first(id);
                 return false;
             }
@@ -398,7 +291,7 @@ impl Fleet {
     pub(super) fn record_written(&mut self, id: ConnectionId, answer: DocAnswer, fx: &mut Effects) {
         self.records_in_flight -= 1;
         let now = self.now.boot;
-        let anyway = self.canary == Canary::TakesAnyway;
+        let anyway = self.breaks(Canary::TakesAnyway);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(work) = &mut entry.work else { return };
         let taking = work.prepared.is_some();

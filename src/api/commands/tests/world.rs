@@ -7,7 +7,6 @@ use crate::{
     api::validate::Defaults,
     core::{
         egress::{Pattern, Policy},
-        id::ConnectionId,
         publish::{
             Bounds,
             batch::{Batch, PublishError},
@@ -16,7 +15,7 @@ use crate::{
     },
     pki,
     ports::{
-        BackendError, Documents, Expect, Pending, Put, Seal, Spill, Store, TopicChunk, TopicFrom, Versioned,
+        BackendError, Documents, Expect, Pending, Put, TopicChunk, TopicFrom, Versioned, testing::Nothing,
     },
     shard::{
         self, Local, World as ShardWorld,
@@ -316,55 +315,12 @@ fn shard_world() -> ShardWorld {
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "tests".into() };
     ShardWorld {
         gate: None,
-        store: Arc::new(Yes),
-        bus: Arc::new(Yes),
-        spill: Arc::new(Yes),
-        seal: Arc::new(Yes),
+        store: Arc::new(Nothing),
+        bus: Arc::new(Nothing),
+        spill: Arc::new(Nothing),
+        seal: Arc::new(Nothing),
         dialler: Arc::new(dialler),
         instance: "i1".into(),
         busy_poll: Duration::ZERO,
-    }
-}
-
-/// Takes everything.
-struct Yes;
-
-impl Store for Yes {
-    fn put(&self, _: &ConnectionId, _: Bytes, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-    fn delete(&self, _: &ConnectionId, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-    fn load(&self) -> Result<Vec<(ConnectionId, Bytes)>, BackendError> {
-        Ok(Vec::new())
-    }
-}
-
-impl Bus for Yes {
-    fn publish(&self, _: Arc<Batch>, done: Done<Result<(), PublishError>>) {
-        done.complete(Ok(()));
-    }
-    fn fetch(&self, _: &str, _: TopicFrom, _: usize, _: Done<Result<TopicChunk, BackendError>>) {}
-}
-
-impl Spill for Yes {
-    fn append(&self, _: Vec<u8>, done: Done<Result<bool, BackendError>>) {
-        done.complete(Ok(true));
-    }
-    fn peek(&self, done: Done<Result<Option<Vec<u8>>, BackendError>>) {
-        done.complete(Ok(None));
-    }
-    fn pop(&self, done: Done<Result<(), BackendError>>) {
-        done.complete(Ok(()));
-    }
-}
-
-impl Seal for Yes {
-    fn seal(&self, _: &str, plain: &[u8]) -> Result<Vec<u8>, BackendError> {
-        Ok(plain.to_vec())
-    }
-    fn open(&self, _: &str, sealed: &[u8]) -> Result<Vec<u8>, BackendError> {
-        Ok(sealed.to_vec())
     }
 }

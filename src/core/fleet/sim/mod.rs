@@ -13,12 +13,11 @@ use super::{
     io::Claim,
     *,
 };
-use crate::core::time::Wall;
+use crate::core::{simulation, time::Wall};
 use std::collections::VecDeque;
 use store::{Manner, Op, Store};
 use world::{Event, Instance, Rng};
 
-const SEEDS_DEFAULT: u64 = 1000;
 const TRACE_LINES: usize = 60;
 const WALL_MILLIS: u64 = 1_700_000_000_000;
 const FAULTS: u64 = 60_000 * MILLI;
@@ -93,39 +92,16 @@ struct World {
 
 fn simulate(seed: u64, canary: Canary) -> Result<(u64, Stats), String> {
     let mut world = World::new(seed, canary);
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
-    ran.map(|()| (world.hash, world.stats)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let mut report = format!("seed {seed}: {}\n", text.unwrap_or_default());
-        world.trace.iter().for_each(|line| report += &format!("  {line}\n"));
-        report
-    })
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let Some(why) = simulation::broken(|| world.run()) else { return Ok((world.hash, world.stats)) };
+    let mut report = format!("seed {seed}: {}\n", why);
+    world.trace.iter().for_each(|line| report += &format!("  {line}\n"));
+    Err(report)
 }
 
 #[test]
 fn every_connection_has_one_owner_whatever_the_world_does() {
-    let seeds = match number_of("WSM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number_of("WSM_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
-    let (mut stats, mut failed) = (Stats::default(), 0);
-    for seed in seeds {
-        match simulate(seed, Canary::Healthy) {
-            Ok((_, ran)) => stats.add(&ran),
-            Err(report) => {
-                println!("{report}");
-                failed += 1;
-                assert!(failed < 5, "five seeds failed");
-            }
-        }
-    }
-    println!("{stats:?}");
-    assert_eq!(failed, 0);
+    let simulate = |seed| simulate(seed, Canary::Healthy).map(|(_, ran)| ran);
+    simulation::every_seed_holds(simulate, Stats::add);
 }
 
 #[test]
@@ -139,13 +115,5 @@ fn a_seed_replays_to_the_last_answer() {
 fn a_broken_machine_is_found() {
     use Canary::*;
     let canaries = [OutlivesLease, Impatient, TakesAnyway, KeepsEpoch, ForgetsBucket];
-    let missed: Vec<_> = canaries
-        .into_iter()
-        .filter(|canary| {
-            let found = (0..200).find(|seed| simulate(*seed, *canary).is_err());
-            println!("{canary:?} is found by seed {found:?}");
-            found.is_none()
-        })
-        .collect();
-    assert!(missed.is_empty(), "{missed:?} were not found within 200 seeds");
+    simulation::every_canary_is_found(&canaries, |seed, canary| simulate(seed, canary).is_err());
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     core::{
-        publish::{Format, Gaps, Ordering, batch::PublishError},
+        publish::{Format, Gaps, Ordering, Overflow, batch::PublishError},
+        reason::GapCause,
         time::{Time, Wall},
     },
     wire::event::{Body, ParsedMessage, parse_event},

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
     core::{
-        publish::{Format, Gaps, Ordering, batch::PublishError},
+        publish::{Format, Gaps, Ordering, Overflow, batch::PublishError},
+        reason::GapCause,
         time::{Time, Wall},
     },
     wire::event::{Body, LifecycleState, parse_event},

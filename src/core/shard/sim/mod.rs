@@ -22,6 +22,7 @@ use crate::{
         },
         reason::{Certainty, CloseCause, DropReason, GapCause},
         ring::RecordKind,
+        simulation,
         spec::{Connect, Dial, Record, Restore, Settings, Spec, Status},
         target::Target,
         time::Wall,
@@ -40,7 +41,6 @@ use std::{collections::BTreeSet, time::Duration};
 use world::{Bus, Event, Rng, Socket, Spill, Store};
 
 const TRACE_LINES: usize = 40;
-const SEEDS_DEFAULT: u64 = 1000;
 /// 2023; only labels are made of it.
 const WALL_MILLIS: u64 = 1_700_000_000_000;
 const FAULTS_MILLIS: u64 = 60_000;
@@ -479,41 +479,18 @@ impl World {
 /// The hash of everything that happened, or what went wrong.
 fn simulate(seed: u64, canary: Canary) -> Result<(u64, Stats), String> {
     let mut world = World::new(seed, canary);
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
-    ran.map(|()| (world.hash, world.stats)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let mut report = format!("seed {seed}: {}\n", text.unwrap_or_default());
-        for (at, what, a, b) in &world.trace {
-            report += &format!("  {:>10.3} ms {what} {a} {b}\n", *at as f64 / 1e6);
-        }
-        report
-    })
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let Some(why) = simulation::broken(|| world.run()) else { return Ok((world.hash, world.stats)) };
+    let mut report = format!("seed {seed}: {}\n", why);
+    for (at, what, a, b) in &world.trace {
+        report += &format!("  {:>10.3} ms {what} {a} {b}\n", *at as f64 / 1e6);
+    }
+    Err(report)
 }
 
 #[test]
 fn nothing_is_lost_or_told_twice_whatever_the_world_does() {
-    let seeds = match number_of("WSM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number_of("WSM_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
-    let (mut stats, mut failed) = (Stats::default(), 0);
-    for seed in seeds {
-        match simulate(seed, Canary::Healthy) {
-            Ok((_, ran)) => stats.add(&ran),
-            Err(report) => {
-                println!("{report}");
-                failed += 1;
-                assert!(failed < 5, "five seeds failed");
-            }
-        }
-    }
-    println!("{stats:?}");
-    assert_eq!(failed, 0);
+    let simulate = |seed| simulate(seed, Canary::Healthy).map(|(_, ran)| ran);
+    simulation::every_seed_holds(simulate, Stats::add);
 }
 
 #[test]
@@ -526,8 +503,6 @@ fn a_seed_replays_to_the_last_event() {
 #[test]
 fn a_broken_core_is_found() {
     use Canary::*;
-    for canary in [LosesAnswer, AnswersTwice, CrossesReplies, LiesOfNotSent, LosesEvent, LosesGap] {
-        let found = (0..200).find(|seed| simulate(*seed, canary).is_err());
-        assert!(found.is_some(), "{canary:?} was not found within 200 seeds");
-    }
+    let canaries = [LosesAnswer, AnswersTwice, CrossesReplies, LiesOfNotSent, LosesEvent, LosesGap];
+    simulation::every_canary_is_found(&canaries, |seed, canary| simulate(seed, canary).is_err());
 }

@@ -41,6 +41,7 @@ use crate::{
         entropy::Entropy,
         gate::Gate,
         mailbox::{Hub, Mailbox},
+        rooms::RoomWorld,
     },
     telemetry::collect::{Collector, Sources},
 };
@@ -365,6 +366,7 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
         instance: instance.config.instance_id.as_str().into(),
         busy_poll: instance.config.busy_poll,
         gate: instance.gate.clone(),
+        rooms: RoomWorld { neighbours: instance.hub.clone(), bus: None, relay: None },
     })
 }
 
@@ -387,6 +389,7 @@ fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
             ..Bounds::default()
         },
         lifecycle_topic: config.lifecycle_topic.as_str().into(),
+        rooms: crate::core::rooms::Setup::default(),
         seed,
     }
 }

@@ -392,3 +392,36 @@ pub const HAND_OVERS_AT_ONCE: usize = 64;
 pub const HAND_OVER_TRIES: usize = 3;
 /// How long `check` waits for a server or sidecar to say what it can do.
 pub const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+// Rooms.
+/// What a room keeps for those who come back, unless its rule says otherwise.
+pub const ROOM_HISTORY_MESSAGES: usize = 1000;
+pub const ROOM_HISTORY_BYTES: usize = 1024 * 1024;
+pub const ROOM_HISTORY_AGE: Duration = Duration::from_secs(300);
+/// The histories of all rooms whose home is one shard; the least used go first.
+pub const ROOMS_HISTORY_BYTES: usize = 256 * 1024 * 1024;
+/// How far one member may be behind its room.
+pub const READER_BYTES_DEFAULT: usize = 1024 * 1024;
+/// Rooms of one connection.
+pub const ROOMS_PER_CONNECTION_MAX: usize = 64;
+/// Rooms that one shard knows: those with members, and those whose history has not aged out.
+pub const ROOMS_PER_SHARD_MAX: usize = 1_000_000;
+/// Rooms of one Send.
+pub const ROOMS_PER_SEND_MAX: usize = 64;
+/// Members that one turn writes to before the shard's other sockets have theirs.
+pub const ROOM_WRITES_PER_TURN: usize = 2048;
+/// From admission to the socket: the 101 is on its way meanwhile.
+pub const ADMIT_DEADLINE: Duration = Duration::from_secs(5);
+/// A room that is numbered outside waits this long for a number that is missing before it asks.
+pub const ROOM_HOLE_PATIENCE: Duration = Duration::from_millis(50);
+/// A number that was reserved is filled by then, or announced as lost.
+pub const ROOM_FILL_PATIENCE: Duration = Duration::from_secs(1);
+/// A room without members stays subscribed this long: members come back.
+pub const ROOM_LINGER: Duration = Duration::from_secs(5);
+/// Messages that one History answers.
+pub const ROOM_HISTORY_LIMIT: usize = 1000;
+/// Who waits for a room's next message at its home.
+pub const ROOM_FOLLOWERS_MAX: usize = 4096;
+/// One request of a client on its own socket.
+pub const ROOM_REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// The subprotocol with numbers.
+pub const ROOMS_SUBPROTOCOL: &str = "wsm.rooms.v1";

@@ -7,7 +7,10 @@ pub mod testing;
 pub use crate::core::fleet::io::{Expect, Member, Version, Versioned};
 use crate::core::{
     id::ConnectionId,
+    names::RoomName,
     publish::batch::{Batch, PublishError},
+    reason::Fault,
+    rooms::{Kept, Message, Place, Position, Post},
 };
 use bytes::Bytes;
 use std::{
@@ -256,6 +259,47 @@ pub trait Adoption: Send + Sync {
     ) -> Pending<Result<(), BackendError>>;
     /// The owner keeps it, or is gone: forget what was dialled.
     fn abort(&self, from: Arc<str>, id: ConnectionId) -> Pending<()>;
+}
+
+/// Rooms that are numbered, kept and carried outside this instance. Every call ends within the
+/// adapter's own deadline, and it comes back by itself after whatever broke.
+pub trait RoomBus: Send + Sync {
+    /// Numbers, keeps and carries one message to all these rooms (each once), in one step. A fault
+    /// says whether it may have happened (`Certainty`).
+    fn publish(&self, rooms: Arc<[RoomName]>, post: Post, done: Done<Result<Vec<Place>, Fault>>);
+    /// From now on the room's messages come to the listener; answered when that is so, with the
+    /// last number before them. Asked once until `unsubscribe`.
+    fn subscribe(&self, room: &RoomName, done: Done<Result<Position, BackendError>>);
+    fn unsubscribe(&self, room: &RoomName);
+    /// What is kept after a position, oldest first, or the last `limit` when it is None.
+    fn since(
+        &self,
+        room: &RoomName,
+        after: Option<Position>,
+        limit: usize,
+        done: Done<Result<Kept, BackendError>>,
+    );
+}
+
+/// Who hears what a `RoomBus` carries. Called from any thread, never waits.
+pub trait RoomListener: Send + Sync {
+    /// The next message of a room; its numbers may have holes.
+    fn arrived(&self, room: RoomName, at: Position, message: Arc<Message>);
+    /// The subscription was broken for a while and stands again; the last number by now.
+    fn resumed(&self, room: RoomName, head: Position);
+}
+
+/// The bus of another room system that numbers nothing: what is sent to it comes back to its listener
+/// like what others send, and this instance numbers it alone.
+pub trait RoomRelay: Send + Sync {
+    /// No rooms: to everybody.
+    fn publish(&self, rooms: Arc<[RoomName]>, post: Post, done: Done<Result<(), Fault>>);
+}
+
+/// Who hears what a `RoomRelay` carries.
+pub trait RelayListener: Send + Sync {
+    /// No rooms: to everybody.
+    fn heard(&self, rooms: Vec<RoomName>, post: Post);
 }
 
 pub type Resolved<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, BackendError>> + 'a>>;

@@ -166,6 +166,7 @@ pub fn setup(shard: u32, shards: u32) -> Setup {
         dials_per_second: 100_000,
         publish: Bounds::default(),
         lifecycle_topic: "lifecycle".into(),
+        rooms: Default::default(),
         seed: 1,
     }
 }
@@ -183,6 +184,7 @@ fn world() -> World {
         dialler: Arc::new(dialler),
         instance: "bench".into(),
         busy_poll: std::time::Duration::ZERO,
+        rooms: Default::default(),
     }
 }
 

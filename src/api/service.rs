@@ -15,7 +15,7 @@ use crate::{
         io::{Answer, Command, Context, List, Send as SendCommand, Update},
         names,
         reason::{Fault, FaultKind},
-        spec::{Info, Status},
+        spec::{Direction as CoreDirection, Info, Status},
     },
     limits,
     ports::{Bus, Condition, Health},
@@ -242,6 +242,7 @@ impl Service {
                 let list = List {
                     tags: tags.clone(),
                     status: wanted.clone(),
+                    direction: (direction != Direction::Unspecified).then_some(CoreDirection::Out),
                     after: after.clone(),
                     limit: limit + 1,
                 };

@@ -206,6 +206,8 @@ impl Connection {
             attempt: self.attempt,
             sends_in_flight: self.sends_in_flight() as u32,
             counters: self.counters,
+            rooms: Vec::new(),
+            user: None,
         }
     }
 

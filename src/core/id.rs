@@ -8,6 +8,7 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-";
 /// 22 characters of 6 bits carry 128 bits.
 const MINTED_CHARS: u32 = 22;
+const INSTANCE_CODE_CHARS: usize = 8;
 /// State keys are `websocket-<id>`; `websocket-index` is the list of ids.
 const RESERVED: &str = "index";
 
@@ -79,6 +80,24 @@ impl ConnectionId {
         }
     }
 
+    /// An id for an accepted connection: it names its instance by a short code, and lands on `shard`.
+    pub fn mint_accepted(code: &str, shard: u32, shards: u32, mut entropy: impl FnMut() -> u64) -> Self {
+        loop {
+            let minted = Self::mint(0, 1, &mut entropy);
+            let id = ConnectionId(format!("~{code}{minted}").into());
+            if id.shard(shards) == shard {
+                return id;
+            }
+        }
+    }
+
+    /// The code of the instance that accepted it, when the id was minted for an accepted connection.
+    pub fn instance_code(&self) -> Option<&str> {
+        let rest = self.0.strip_prefix('~')?;
+        let code = rest.len().checked_sub(MINTED_CHARS as usize)?;
+        rest.get(..code)
+    }
+
     /// The shard that owns this connection, among `shards`.
     pub fn shard(&self, shards: u32) -> u32 {
         shard_of(&self.0, shards)
@@ -105,6 +124,19 @@ impl std::borrow::Borrow<str> for ConnectionId {
     fn borrow(&self) -> &str {
         &self.0
     }
+}
+
+/// By which ids of accepted connections name an instance: 48 bits of its incarnation's name.
+pub fn instance_code(incarnation: &str) -> String {
+    let hash =
+        incarnation.bytes().fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME));
+    let mut bits = hash ^ (hash >> 29);
+    let mut code = String::with_capacity(INSTANCE_CODE_CHARS);
+    for _ in 0..INSTANCE_CODE_CHARS {
+        code.push(char::from(ALPHABET[(bits & 63) as usize]));
+        bits >>= 6;
+    }
+    code
 }
 
 /// The same on every machine and in every build: routing must not depend on a process's key.

@@ -9,7 +9,8 @@ use crate::core::{
     },
     reason::{CloseCause, Fault},
     ring::RecordKind,
-    spec::{Connect, Info, Record, Restore, Spec, Status, Tags},
+    rooms::{RoomAnswer, RoomCommand, RoomEffect},
+    spec::{Connect, Direction, Info, Record, Restore, Spec, Status, Tags},
     time::{Time, Wall},
     watch::LifecycleEvent,
 };
@@ -105,6 +106,7 @@ pub enum Command {
     Stop,
     /// Drop what is left; answered with what that was.
     Abandon,
+    Room(RoomCommand),
 }
 
 impl Command {
@@ -129,6 +131,8 @@ pub struct List {
     pub tags: Vec<(String, String)>,
     /// Empty: any.
     pub status: Vec<Status>,
+    /// None: both.
+    pub direction: Option<Direction>,
     pub after: Option<ConnectionId>,
     pub limit: usize,
 }
@@ -255,6 +259,7 @@ pub enum Answer {
         sockets: u64,
         events: u64,
     },
+    Room(RoomAnswer),
 }
 
 pub type Outcome = Result<Answer, Fault>;
@@ -303,6 +308,7 @@ pub enum Effect {
     },
     PeekSpill,
     PopSpill,
+    Room(RoomEffect),
 }
 
 /// Names one write to the store.

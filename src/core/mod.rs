@@ -18,6 +18,7 @@ pub mod publish;
 pub mod reason;
 pub mod redact;
 pub mod ring;
+pub mod rooms;
 pub mod seen;
 pub mod sequence;
 pub mod shard;

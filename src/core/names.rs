@@ -64,6 +64,20 @@ impl RoomName {
         Ok(RoomName(text.into()))
     }
 
+    /// The reserved room that broadcasts are numbered in: every accepted connection is a member.
+    pub fn everyone() -> Self {
+        RoomName("".into())
+    }
+
+    pub fn is_everyone(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The shard that is the room's home, among `shards`.
+    pub fn home(&self, shards: u32) -> u32 {
+        crate::core::id::shard_of(&self.0, shards)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -166,6 +166,10 @@ pub struct Info {
     pub attempt: u32,
     pub sends_in_flight: u32,
     pub counters: ConnectionCounters,
+    /// Those it is a member of, or feeds when it is dialled.
+    pub rooms: Vec<Arc<str>>,
+    /// Of an accepted connection that said who it is.
+    pub user: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

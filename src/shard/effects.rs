@@ -65,6 +65,7 @@ impl Local {
             Effect::Persist { .. } | Effect::Forget { .. } => self.write_store(effect),
             Effect::Publish(batch) => self.publish(batch),
             Effect::Spill { .. } | Effect::PeekSpill | Effect::PopSpill => self.use_spill(effect),
+            Effect::Room(effect) => self.perform_for_rooms(effect),
         }
     }
 
@@ -87,7 +88,7 @@ impl Local {
             let now = local.now();
             match dialled {
                 Ok(dialled) => {
-                    let socket = Socket::new(key, dialled.io);
+                    let socket = Socket::dialled(key, dialled.io);
                     // The core may refuse it: then its entry is taken out again by the effect.
                     local.sockets.borrow_mut().live(socket.clone());
                     let opened = Opened { subprotocol: dialled.subprotocol };

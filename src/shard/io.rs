@@ -16,7 +16,7 @@ impl<S: AsyncRead + AsyncWrite> Stream for S {}
 
 pub enum Io {
     Plain(TcpStream),
-    Tls(Pin<Box<dyn Stream>>),
+    Tls(Pin<Box<dyn Stream + Send>>),
 }
 
 impl Io {

@@ -1,15 +1,17 @@
 //! The other door to a shard. A bounded queue that any thread may fill; the shard drains it in
 //! batches, and one wake serves a batch. On the shard's own thread a command goes straight in.
 
+pub use super::io::Io;
 use super::{
     Local,
     waiters::{Reply, Waiters, gone, gone_in_doubt},
 };
 use crate::core::{
     id::{ConnectionId, Place, Ticket},
-    io::{Command, Context, Outcome, StoreTicket},
+    io::{Command, Context, Outcome, SocketKey, StoreTicket},
     publish::batch::{BatchId, PublishError},
     reason::Fault,
+    rooms::Between,
     shard::next_random,
     time::Time,
 };
@@ -40,6 +42,14 @@ pub enum Mail {
     Backend(BackendMail),
     /// An answer of another shard to a caller on this one.
     Answered(oneshot::Sender<Outcome>, Outcome),
+    /// A socket that an edge accepted, for the connection that waits for it.
+    Attach {
+        socket: SocketKey,
+        io: Io,
+        ahead: Vec<u8>,
+    },
+    /// What another shard's core says to this one's.
+    Told(Box<Between>),
     /// Runs on the shard's thread: snapshots for metrics.
     Inspect(Box<dyn FnOnce(&Local) + Send>),
 }
@@ -130,6 +140,12 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Words between cores are bounded by what the cores take in, and never refused.
+    fn push(&self, mail: Mail) {
+        self.answers.push(mail);
+        self.wake();
+    }
+
     fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel)
             && let Some(waker) = &*self.waker.lock()
@@ -185,6 +201,11 @@ fn here(shard: u32) -> Option<Rc<Local>> {
     HERE.with(|here| here.borrow().as_ref().filter(|local| local.shard == shard).cloned())
 }
 
+/// The shard that this thread runs.
+pub fn shard_here() -> Option<u32> {
+    HERE.with(|here| here.borrow().as_ref().map(|local| local.shard))
+}
+
 /// The shard of this thread, for an edge that wants its clock.
 pub fn now_here() -> Option<crate::core::time::Now> {
     HERE.with(|here| here.borrow().as_ref().map(|local| local.now()))
@@ -195,6 +216,13 @@ pub fn now_here() -> Option<crate::core::time::Now> {
 pub struct Hub {
     shards: Arc<[Arc<Mailbox>]>,
     entropy: Arc<AtomicU64>,
+}
+
+impl Default for Hub {
+    /// No shards at all.
+    fn default() -> Self {
+        Hub::new(Vec::new(), 0)
+    }
 }
 
 impl Hub {
@@ -222,6 +250,30 @@ impl Hub {
         let mut seed = self.entropy.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let mut state = next_random(&mut seed);
         ConnectionId::mint(least as u32, self.shards(), || next_random(&mut state))
+    }
+
+    /// An id for a connection that this thread's shard accepts (or the first shard, elsewhere).
+    pub fn mint_accepted(&self, code: &str) -> ConnectionId {
+        let shard = shard_here().unwrap_or(0);
+        let mut seed = self.entropy.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mut state = next_random(&mut seed);
+        ConnectionId::mint_accepted(code, shard, self.shards(), || next_random(&mut state))
+    }
+
+    /// Hands an accepted socket, and what was read behind its handshake, to the shard that admitted it.
+    pub fn attach(&self, shard: u32, socket: SocketKey, io: Io, ahead: Vec<u8>) {
+        if let Some(local) = here(shard) {
+            local.attach(socket, io, ahead);
+        } else {
+            self.shards[shard as usize].push(Mail::Attach { socket, io, ahead });
+        }
+    }
+
+    /// A word of one core to another's.
+    pub(super) fn tell(&self, shard: u32, word: Mail) {
+        if let Some(mailbox) = self.shards.get(shard as usize) {
+            mailbox.push(word);
+        }
     }
 
     /// Hands a command to a shard. Dropping the call before it is answered takes the command back.

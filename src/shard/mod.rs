@@ -10,6 +10,7 @@ pub mod io;
 pub mod mailbox;
 pub mod metrics;
 pub mod record;
+pub mod rooms;
 mod run;
 mod socket;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub struct World {
     pub busy_poll: Duration,
     /// Until when sockets may be written; None: always.
     pub gate: Option<Arc<gate::Gate>>,
+    pub rooms: rooms::RoomWorld,
 }
 
 /// One shard on its own thread. Borrows of its cells are short and never cross an await.

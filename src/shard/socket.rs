@@ -91,11 +91,19 @@ impl Table {
 }
 
 impl Socket {
-    pub fn new(key: SocketKey, io: Io) -> Rc<Self> {
+    pub fn dialled(key: SocketKey, io: Io) -> Rc<Self> {
+        Socket::new(key, io, Role::Client)
+    }
+
+    pub fn accepted(key: SocketKey, io: Io) -> Rc<Self> {
+        Socket::new(key, io, Role::Server)
+    }
+
+    fn new(key: SocketKey, io: Io, role: Role) -> Rc<Self> {
         Rc::new(Socket {
             key,
             io: RefCell::new(Some(io)),
-            decoder: RefCell::new(Decoder::new(Role::Client)),
+            decoder: RefCell::new(Decoder::new(role)),
             paused: Cell::new(false),
             behind: Cell::new(false),
             early: RefCell::default(),

@@ -102,6 +102,7 @@ fn setup() -> Setup {
         dials_per_second: 100,
         publish: Bounds::default(),
         lifecycle_topic: "lifecycle".into(),
+        rooms: Default::default(),
         seed: 1,
     }
 }
@@ -119,6 +120,7 @@ fn world(gate: Arc<Gate>) -> World {
         dialler: Arc::new(dialler),
         instance: "one".into(),
         busy_poll: Duration::ZERO,
+        rooms: Default::default(),
         gate: Some(gate),
     }
 }

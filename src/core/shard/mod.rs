@@ -9,6 +9,7 @@ mod leaving;
 mod live;
 mod manage;
 mod publishing;
+mod rooms;
 mod send;
 #[cfg(test)]
 mod sim;
@@ -33,6 +34,7 @@ use crate::{
         publish::{Bounds as PublishBounds, LaneKey, Publisher},
         reason::{Fault, FaultKind},
         ring::Ring,
+        rooms as rooms_of,
         slab::Slab,
         spec::Tags,
         time::{Now, Time},
@@ -60,6 +62,7 @@ pub struct Setup {
     pub dials_per_second: u32,
     pub publish: PublishBounds,
     pub lifecycle_topic: Arc<str>,
+    pub rooms: rooms_of::Setup,
     /// Seeds the generator of ids, masks and jitter; from real entropy outside simulations.
     pub seed: u64,
 }
@@ -237,6 +240,7 @@ impl ShardCore {
             Command::Refuse => self.refuse(),
             Command::Stop => return self.stop(now, ticket, fx),
             Command::Abandon => Ok(self.abandon(now, fx)),
+            Command::Room(command) => return self.room_command(now, ticket, context, command, fx),
         };
         fx.push(Effect::Answer { ticket, outcome });
         None

@@ -365,6 +365,7 @@ fn a_running_shard_answers() {
             dialler: Arc::new(dialler),
             instance: "one".into(),
             busy_poll: std::time::Duration::ZERO,
+            rooms: Default::default(),
         };
         let mailbox = Mailbox::new(16);
         let local = Local::start(0, script::setup(1), mailbox.clone(), world);

@@ -305,6 +305,7 @@ fn setup() -> Setup {
         dials_per_second: limits::DIALS_PER_SECOND,
         publish: Bounds::default(),
         lifecycle_topic: "lifecycle".into(),
+        rooms: Default::default(),
         seed: 1,
     }
 }
@@ -322,5 +323,6 @@ fn shard_world() -> ShardWorld {
         dialler: Arc::new(dialler),
         instance: "i1".into(),
         busy_poll: Duration::ZERO,
+        rooms: Default::default(),
     }
 }

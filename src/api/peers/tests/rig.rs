@@ -197,6 +197,7 @@ impl Instance {
                 dialler: Arc::new(dialler()),
                 instance: name.into(),
                 busy_poll: Duration::ZERO,
+                rooms: Default::default(),
             };
             let inner = Inner {
                 hub: hub.clone(),
@@ -285,6 +286,7 @@ fn setup(name: &str, shard: u32, shards: u32) -> Setup {
         dials_per_second: 1000,
         publish: Bounds::default(),
         lifecycle_topic: "lifecycle".into(),
+        rooms: Default::default(),
         seed: name.bytes().map(u64::from).sum::<u64>() * 100 + u64::from(shard),
     }
 }

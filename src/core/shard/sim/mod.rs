@@ -174,6 +174,7 @@ impl World {
                 lane_wait_bytes: 1000 + rng.below(8000) as usize,
             },
             lifecycle_topic: "lifecycle".into(),
+            rooms: Default::default(),
             seed: rng.next(),
         };
         let refuses = rng.chance(300);

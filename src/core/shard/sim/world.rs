@@ -175,6 +175,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Room(effect) => panic!("{effect:?}: this simulation has no rooms"),
             Effect::Answer { ticket, outcome } | Effect::SendEnded { ticket, outcome, .. } => {
                 self.answered(ticket, outcome);
             }

@@ -111,6 +111,7 @@ impl Bench {
             dials_per_second: 1000,
             publish: PublishBounds { spill: false, ..PublishBounds::default() },
             lifecycle_topic: "lifecycle".into(),
+            rooms: Default::default(),
             seed: 7,
         };
         Bench {
@@ -144,6 +145,7 @@ impl Bench {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Room(effect) => panic!("{effect:?}: these tests have no rooms"),
             Effect::Answer { ticket, outcome } | Effect::SendEnded { ticket, outcome, .. } => {
                 self.handles.remove(&ticket);
                 assert!(self.answers.insert(ticket, outcome).is_none(), "{ticket:?} is answered twice");

@@ -39,6 +39,7 @@ pub fn setup(seed: u64) -> Setup {
         dials_per_second: 1000,
         publish: Bounds { batch_count: 4, queue_bytes: 3000, in_flight: 2, ..Bounds::default() },
         lifecycle_topic: "lifecycle".into(),
+        rooms: Default::default(),
         seed,
     }
 }
@@ -162,6 +163,7 @@ impl Script {
     fn perform(&mut self, effect: Effect) {
         let now = self.now;
         match effect {
+            Effect::Room(effect) => panic!("{effect:?}: this script has no rooms"),
             Effect::Dial { socket, .. } if self.below(5) == 0 => {
                 let fault = Fault::new(FaultKind::DialFailed, "nobody there");
                 let failed = DialFailed { cause: CloseCause::DialFailed, fault };

@@ -3,4 +3,5 @@
 pub mod close;
 pub mod cursor;
 pub mod event;
+pub mod members;
 pub mod ws;

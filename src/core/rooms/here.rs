@@ -1,0 +1,528 @@
+//! Rooms that have members on this shard. A message is appended once to one log for each wire format
+//! in use; a member is the number of the next frame it has not had. Nothing is done per message and
+//! member but the write itself.
+
+use super::{
+    Format, Message, Position, RoomGap, RoomGapCause, RoomName, Slow,
+    log::{Frame, Log},
+};
+use crate::core::{id::Place, io::SocketKey, slab::Slab};
+use hashbrown::HashMap;
+use std::{collections::VecDeque, sync::Arc};
+
+/// A room's place on this shard.
+pub type RoomKey = Place;
+
+/// What the kernel did with bytes for one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    Taken(usize),
+    /// Nothing now; the socket tells when it takes more.
+    Blocked,
+    /// It failed, or is gone: its end comes by another way.
+    Gone,
+}
+
+/// What writing to one member came to, for whoever owns the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// The kernel took a frame in part: the rest must go before anything else.
+    Rest(Vec<u8>),
+    Blocked,
+}
+
+#[derive(Debug)]
+pub struct Member {
+    pub socket: SocketKey,
+    /// The next frame, in the log of its format.
+    next: u64,
+    /// Nothing up to here is its to hear.
+    pub since: Position,
+    pub sent: u32,
+    pub format: Format,
+    /// The kernel takes no more for now.
+    blocked: bool,
+}
+
+pub struct RoomHere {
+    pub name: RoomName,
+    pub slow: Slow,
+    /// The last that came from the home.
+    head: Position,
+    logs: [Log; Format::COUNT],
+    counts: [u32; Format::COUNT],
+    members: Vec<Member>,
+    /// Sockets on their way in: the home was told, and has not answered.
+    entering: u32,
+    /// Members before this one have all there was when the pass began.
+    pass: usize,
+    /// Something came during the pass.
+    again: bool,
+    dirty: bool,
+    blocked: u32,
+    /// Held bytes of a log at which somebody who is behind is looked for next.
+    look_at: usize,
+}
+
+/// Deliveries: one message to one member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deliveries {
+    pub accepted: u64,
+    pub delivered: u64,
+    /// A member of several addressed rooms had it already.
+    pub repeated: u64,
+    /// Its socket ended, or it left, before it could be written.
+    pub left: u64,
+    /// Overtaken by the log.
+    pub dropped_oldest: u64,
+    pub dropped_latest: u64,
+    pub dropped_closed: u64,
+}
+
+/// A member that the log has overtaken, and what is left of its frames when the latest are kept.
+pub struct Overtaken {
+    pub socket: SocketKey,
+    pub room: RoomName,
+    pub slow: Slow,
+    pub format: Format,
+    pub gap: RoomGap,
+    pub lost: u64,
+    pub keep: Vec<(Position, Arc<Message>)>,
+}
+
+/// A member was moved to another index of its room.
+pub struct Moved {
+    pub socket: SocketKey,
+    pub index: u32,
+}
+
+#[derive(Default)]
+pub struct Here {
+    rooms: Slab<Box<RoomHere>>,
+    by_name: HashMap<RoomName, RoomKey>,
+    dirty: VecDeque<RoomKey>,
+    pub deliveries: Deliveries,
+    reader_bytes_max: usize,
+}
+
+impl Here {
+    pub fn new(reader_bytes_max: usize) -> Self {
+        Here { reader_bytes_max, ..Here::default() }
+    }
+
+    pub fn find(&self, name: &RoomName) -> Option<RoomKey> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn get(&self, key: RoomKey) -> Option<&RoomHere> {
+        self.rooms.get(key).map(|room| &**room)
+    }
+
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rooms.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &RoomHere> {
+        self.rooms.iter().map(|(_, room)| &**room)
+    }
+
+    /// A socket is on its way in.
+    pub fn entering(&mut self, name: &RoomName, slow: impl FnOnce() -> Slow) -> RoomKey {
+        let key = self.find(name).unwrap_or_else(|| {
+            let key = self.rooms.insert(Box::new(RoomHere::new(name.clone(), slow())));
+            self.by_name.insert(name.clone(), key);
+            key
+        });
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.entering += 1;
+        }
+        key
+    }
+
+    /// It is in: what is appended from now on is its to hear. Its index.
+    pub fn entered(&mut self, key: RoomKey, socket: SocketKey, format: Format, head: Position) -> u32 {
+        let Some(room) = self.rooms.get_mut(key) else { return u32::MAX };
+        room.entering -= 1;
+        room.head = room.head.max(head);
+        let next = room.logs[format as usize].end();
+        room.counts[format as usize] += 1;
+        room.members.push(Member { socket, next, since: head, sent: 0, format, blocked: false });
+        (room.members.len() - 1) as u32
+    }
+
+    /// It does not come in after all. True: the room has nobody left here.
+    pub fn gave_up(&mut self, key: RoomKey) -> bool {
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.entering -= 1;
+        }
+        self.drop_if_empty(key)
+    }
+
+    /// A member leaves. True: the room has nobody left here.
+    pub fn leave(&mut self, key: RoomKey, index: u32) -> (Option<Moved>, bool) {
+        let Some(room) = self.rooms.get_mut(key) else { return (None, false) };
+        let at = index as usize;
+        if at >= room.members.len() {
+            return (None, false);
+        }
+        let member = room.members.swap_remove(at);
+        room.counts[member.format as usize] -= 1;
+        room.blocked -= u32::from(member.blocked);
+        self.deliveries.left += room.logs[member.format as usize].end() - member.next;
+        if room.counts[member.format as usize] == 0 {
+            room.logs[member.format as usize] = Log::default();
+        }
+        // Who was moved here may not have had its turn: the pass goes back for it.
+        room.pass = room.pass.min(at);
+        let moved = room.members.get(at).map(|moved| Moved { socket: moved.socket, index });
+        (moved, self.drop_if_empty(key))
+    }
+
+    fn drop_if_empty(&mut self, key: RoomKey) -> bool {
+        let empty = self.rooms.get(key).is_some_and(|room| room.members.is_empty() && room.entering == 0);
+        if empty && let Some(room) = self.rooms.remove(key) {
+            self.by_name.remove(&room.name);
+        }
+        empty
+    }
+
+    /// The next message of a room. Members are written to at the end of the turn.
+    pub fn deliver(&mut self, name: &RoomName, at: Position, message: &Arc<Message>) {
+        let Some(key) = self.find(name) else { return };
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        room.head = room.head.max(at);
+        for format in Format::ALL {
+            if room.counts[format as usize] > 0 {
+                room.logs[format as usize].append(format, name, at, message);
+            }
+        }
+        if room.members.is_empty() {
+            return;
+        }
+        self.deliveries.accepted += room.members.len() as u64;
+        room.again = true;
+        if !std::mem::replace(&mut room.dirty, true) {
+            self.dirty.push_back(key);
+        }
+    }
+
+    pub fn wants_turn(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Writes to members what they have not had, about `budget` of them. `elsewhere` says whether a
+    /// socket gets a message in an earlier one of its rooms.
+    pub fn flush(
+        &mut self,
+        budget: &mut usize,
+        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+        stuck: &mut dyn FnMut(SocketKey, Stuck),
+    ) {
+        for _ in 0..self.dirty.len() {
+            if *budget == 0 {
+                return;
+            }
+            let Some(key) = self.dirty.pop_front() else { return };
+            let Some(room) = self.rooms.get_mut(key) else { continue };
+            if room.flush(budget, &mut self.deliveries, elsewhere, write, stuck) {
+                room.dirty = false;
+                room.forget_written();
+            } else {
+                self.dirty.push_back(key);
+            }
+        }
+    }
+
+    /// The socket takes more: what this member has not had.
+    pub fn push(
+        &mut self,
+        key: RoomKey,
+        index: u32,
+        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+        stuck: &mut dyn FnMut(SocketKey, Stuck),
+    ) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some(member) = room.members.get_mut(index as usize) else { return };
+        room.blocked -= u32::from(std::mem::take(&mut member.blocked));
+        room.push(index as usize, &mut self.deliveries, elsewhere, write, stuck);
+        if room.blocked == 0 && !room.dirty {
+            room.forget_written();
+        }
+    }
+
+    /// Who is further behind than one may be, in rooms that were appended to; each is brought to a
+    /// place that the log still has, or is to be closed.
+    pub fn overtaken(&mut self, name: &RoomName, into: &mut Vec<Overtaken>) {
+        let Some(key) = self.find(name) else { return };
+        let bytes_max = self.reader_bytes_max;
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let held = room.logs.iter().map(Log::held_bytes).max().unwrap_or(0);
+        if held <= bytes_max.max(room.look_at) {
+            return;
+        }
+        for index in 0..room.members.len() {
+            room.overtake(index, bytes_max, &mut self.deliveries, into);
+        }
+        room.forget_written();
+        let held = room.logs.iter().map(Log::held_bytes).max().unwrap_or(0);
+        room.look_at = held + bytes_max / LOOKS_PER_BOUND;
+    }
+
+    pub fn member(&self, key: RoomKey, index: u32) -> Option<&Member> {
+        self.rooms.get(key)?.members.get(index as usize)
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.iter().flat_map(|room| &room.logs).map(|log| log.held_bytes() as u64).sum()
+    }
+
+    /// Deliveries that were accepted and have no outcome yet.
+    pub fn in_flight(&self) -> u64 {
+        self.iter().map(RoomHere::in_flight).sum()
+    }
+
+    pub fn check(&self) {
+        for room in self.iter() {
+            room.check();
+        }
+        let Deliveries { accepted, delivered, repeated, left, .. } = self.deliveries;
+        let Deliveries { dropped_oldest, dropped_latest, dropped_closed, .. } = self.deliveries;
+        let ended = delivered + repeated + left + dropped_oldest + dropped_latest + dropped_closed;
+        assert_eq!(accepted, ended + self.in_flight(), "a delivery has no outcome, or two");
+    }
+}
+
+/// How many times one bound's worth of bytes is looked through for those who are behind.
+const LOOKS_PER_BOUND: usize = 8;
+
+impl RoomHere {
+    fn new(name: RoomName, slow: Slow) -> Self {
+        RoomHere {
+            name,
+            slow,
+            head: Position::default(),
+            logs: Default::default(),
+            counts: [0; Format::COUNT],
+            members: Vec::new(),
+            entering: 0,
+            pass: 0,
+            again: false,
+            dirty: false,
+            blocked: 0,
+            look_at: 0,
+        }
+    }
+
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    fn in_flight(&self) -> u64 {
+        let behind = |member: &Member| self.logs[member.format as usize].end() - member.next;
+        self.members.iter().map(behind).sum()
+    }
+
+    /// True: nobody is left to write to now.
+    fn flush(
+        &mut self,
+        budget: &mut usize,
+        deliveries: &mut Deliveries,
+        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+        stuck: &mut dyn FnMut(SocketKey, Stuck),
+    ) -> bool {
+        if self.pass == 0 {
+            self.again = false;
+        }
+        loop {
+            while self.pass < self.members.len() {
+                if *budget == 0 {
+                    return false;
+                }
+                let member = &self.members[self.pass];
+                if !member.blocked && member.next < self.logs[member.format as usize].end() {
+                    *budget -= 1;
+                    self.push(self.pass, deliveries, elsewhere, write, stuck);
+                }
+                self.pass += 1;
+            }
+            self.pass = 0;
+            if !std::mem::take(&mut self.again) {
+                return true;
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        index: usize,
+        deliveries: &mut Deliveries,
+        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+        stuck: &mut dyn FnMut(SocketKey, Stuck),
+    ) {
+        let member = &mut self.members[index];
+        let log = &self.logs[member.format as usize];
+        let socket = member.socket;
+        while member.next < log.end() {
+            let had = |frame: &Frame| {
+                frame.at <= member.since || elsewhere(socket, &self.name, &frame.message)
+            };
+            let (bytes, upto) = if log.has_shared() {
+                log.slice(member.next, had)
+            } else {
+                log.slice(member.next, |_| false)
+            };
+            if upto == member.next {
+                member.next += 1;
+                deliveries.repeated += 1;
+                continue;
+            }
+            let mut deliver = |upto: u64| {
+                deliveries.delivered += upto - member.next;
+                member.sent = member.sent.wrapping_add((upto - member.next) as u32);
+                member.next = upto;
+            };
+            match write(socket, bytes) {
+                Wrote::Taken(taken) if taken == bytes.len() => deliver(upto),
+                Wrote::Taken(taken) => {
+                    let (frame, begun) = log.cut(member.next, taken);
+                    deliver(if begun > 0 { frame + 1 } else { frame });
+                    let rest = if begun > 0 { log.bytes_of(frame)[begun..].to_vec() } else { Vec::new() };
+                    member.blocked = true;
+                    self.blocked += 1;
+                    return stuck(socket, if rest.is_empty() { Stuck::Blocked } else { Stuck::Rest(rest) });
+                }
+                Wrote::Blocked => {
+                    member.blocked = true;
+                    self.blocked += 1;
+                    return stuck(socket, Stuck::Blocked);
+                }
+                Wrote::Gone => return,
+            }
+        }
+    }
+
+    /// Logs keep what somebody still has to get.
+    fn forget_written(&mut self) {
+        let mut low = [u64::MAX; Format::COUNT];
+        let mut behind = false;
+        if self.blocked > 0 || self.dirty {
+            for member in &self.members {
+                let low = &mut low[member.format as usize];
+                *low = (*low).min(member.next);
+                behind = true;
+            }
+        }
+        for (log, low) in self.logs.iter_mut().zip(low) {
+            let upto = if behind { low.min(log.end()) } else { log.end() };
+            log.forget(upto);
+        }
+        if self.blocked == 0 {
+            self.look_at = 0;
+        }
+    }
+
+    fn overtake(
+        &mut self,
+        index: usize,
+        bytes_max: usize,
+        deliveries: &mut Deliveries,
+        into: &mut Vec<Overtaken>,
+    ) {
+        let member = &mut self.members[index];
+        let log = &self.logs[member.format as usize];
+        if !member.blocked || log.behind_bytes(member.next) <= bytes_max {
+            return;
+        }
+        let (from, mut keep) = (member.next, Vec::new());
+        let upto = match &self.slow {
+            Slow::Close => {
+                deliveries.dropped_closed += log.end() - from;
+                log.end()
+            }
+            Slow::DropOldest => {
+                // Half of what it may be behind: the next message must not overtake it again.
+                let mut upto = from;
+                while log.behind_bytes(upto) > bytes_max / 2 && upto < log.end() {
+                    upto += 1;
+                }
+                deliveries.dropped_oldest += upto - from;
+                upto
+            }
+            Slow::KeepLatest(pointer) => {
+                keep = latest(log, from, pointer.as_deref());
+                deliveries.dropped_latest += log.end() - from - keep.len() as u64;
+                deliveries.delivered += keep.len() as u64;
+                log.end()
+            }
+        };
+        let at = |number: u64| log.frame(number).map(|frame| frame.at);
+        let first = at(from).unwrap_or(self.head);
+        let gap = RoomGap {
+            from: Position { offset: first.offset.saturating_sub(1), ..first },
+            to: at(upto).unwrap_or(Position { offset: self.head.offset + 1, ..self.head }),
+            cause: RoomGapCause::SlowReader,
+        };
+        let lost = upto - from - keep.len() as u64;
+        member.next = upto;
+        into.push(Overtaken {
+            socket: member.socket,
+            room: self.name.clone(),
+            slow: self.slow.clone(),
+            format: member.format,
+            gap,
+            lost,
+            keep,
+        });
+    }
+
+    fn check(&self) {
+        let mut counts = [0; Format::COUNT];
+        for member in &self.members {
+            counts[member.format as usize] += 1;
+            let log = &self.logs[member.format as usize];
+            assert!(member.next >= log.first() && member.next <= log.end(), "a member outside its log");
+            let has_all = member.next == log.end();
+            assert!(has_all || member.blocked || self.dirty, "{}: a member is forgotten", self.name);
+        }
+        assert_eq!(counts, self.counts, "{}: members by format", self.name);
+        let blocked = self.members.iter().filter(|member| member.blocked).count();
+        assert_eq!(blocked, self.blocked as usize, "{}: blocked members", self.name);
+        for log in &self.logs {
+            log.check();
+        }
+    }
+}
+
+/// The last message of each key, or the last at all, in order.
+fn latest(log: &Log, from: u64, pointer: Option<&str>) -> Vec<(Position, Arc<Message>)> {
+    let pointer = pointer.and_then(|text| crate::core::json::Pointer::parse(text).ok());
+    let mut keys: Vec<Option<&[u8]>> = Vec::new();
+    let mut kept = Vec::new();
+    for number in (from..log.end()).rev() {
+        let Some(frame) = log.frame(number) else { break };
+        let key = pointer.as_ref().and_then(|pointer| crate::core::json::pointer(&frame.message.payload, pointer));
+        if !keys.contains(&key) {
+            keys.push(key);
+            kept.push((frame.at, frame.message.clone()));
+        }
+        if pointer.is_none() || keys.len() >= LATEST_KEYS_MAX {
+            break;
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// Keys that one slow reader keeps a message of.
+const LATEST_KEYS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests;

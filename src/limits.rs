@@ -415,6 +415,12 @@ pub const ADMIT_DEADLINE: Duration = Duration::from_secs(5);
 pub const ROOM_HOLE_PATIENCE: Duration = Duration::from_millis(50);
 /// A number that was reserved is filled by then, or announced as lost.
 pub const ROOM_FILL_PATIENCE: Duration = Duration::from_secs(1);
+/// Numbers that wait at a room's home behind one whose message is still to come.
+pub const ROOM_QUEUE_MAX: usize = 10_000;
+/// Messages from outside that wait at a home behind a hole: what a room keeps, by default.
+pub const ROOM_AHEAD_MAX: usize = 1000;
+/// Before what numbers rooms outside is asked again for what is missing.
+pub const ROOM_REFILL_PAUSE: Duration = Duration::from_millis(500);
 /// A room without members stays subscribed this long: members come back.
 pub const ROOM_LINGER: Duration = Duration::from_secs(5);
 /// Messages that one History answers.

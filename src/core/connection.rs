@@ -19,13 +19,16 @@ use crate::core::{
     correlation::{Correlator, Kind},
     id::{ConnKey, ConnectionId, Ticket},
     io::SocketKey,
+    names::RoomName,
     outbox::Outbox,
     publish::{self, LaneKey, batch::BatchId},
+    rooms::{Access, Format, Position, here::RoomKey},
     sequence::Numbering,
     spec::{ConnectionCounters, Direction, Info, Record, Spec, Status, Tags, has_tags},
     time::{Time, Wall},
     wheel::TimerId,
 };
+use crate::wire::members::{Tag, Verb};
 use std::sync::Arc;
 
 pub struct Connection {
@@ -46,6 +49,10 @@ pub struct Connection {
     pub catching_up: bool,
     /// On its way to another instance.
     pub leaving: Option<Box<Leaving>>,
+    /// It came to us.
+    pub accepted: Option<Box<Accepted>>,
+    /// Its messages go to these rooms.
+    pub feeds: Option<Arc<[RoomName]>>,
     pub numbering: Numbering,
     pub publish: Option<Box<publish::Spec>>,
     pub lane: Option<LaneKey>,
@@ -80,6 +87,9 @@ pub enum Phase {
     Waiting,
     Redialling,
     Dead,
+    /// Accepted, and its socket is still at the edge: its rooms are being entered, or its 101 is on
+    /// the way. The caller waits for the rooms.
+    Admitted(Option<Ticket>),
     /// Being dialled for a hand-over; `from` is the last owner's epoch.
     Preparing {
         caller: Ticket,
@@ -89,6 +99,40 @@ pub enum Phase {
     Prepared {
         from: u64,
     },
+}
+
+/// What only an accepted connection has.
+pub struct Accepted {
+    pub user: Option<Arc<str>>,
+    pub format: Format,
+    pub may_join: Access,
+    /// Requests of the client are answered.
+    pub protocol: bool,
+    /// Its rooms, that of everybody among them.
+    pub seats: Vec<Seat>,
+    pub next_seat: u32,
+    pub expiry: Option<TimerId>,
+}
+
+/// One membership.
+pub struct Seat {
+    pub name: RoomName,
+    pub room: RoomKey,
+    pub nth: u32,
+    /// None: the home was told, and has not answered.
+    pub index: Option<u32>,
+    /// Only what comes after this is its to hear.
+    pub since: Position,
+    pub then: SeatThen,
+}
+
+/// Whom to tell when it is in.
+#[derive(Debug)]
+pub enum SeatThen {
+    Nobody,
+    Admission { resume: bool },
+    Client { verb: Verb, resume: bool, tag: Tag },
+    Caller(Ticket),
 }
 
 /// How far a connection is on its way to another instance.
@@ -153,6 +197,15 @@ impl Connection {
         matches!(self.phase, Phase::Preparing { .. } | Phase::Prepared { .. })
     }
 
+    /// Nobody who asks for it may find it yet.
+    pub fn is_hidden(&self) -> bool {
+        self.is_prepared() || matches!(self.phase, Phase::Admitted(_))
+    }
+
+    pub fn direction(&self) -> Direction {
+        if self.accepted.is_some() { Direction::In } else { Direction::Out }
+    }
+
     /// Nothing is read for a hand-over, whatever its lane says.
     pub fn is_silent(&self) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.step != LeavingStep::Finishing)
@@ -168,7 +221,9 @@ impl Connection {
 
     pub fn status(&self) -> Status {
         match self.phase {
-            Phase::Dialling(_) | Phase::Preparing { .. } | Phase::Prepared { .. } => Status::Connecting,
+            Phase::Dialling(_) | Phase::Preparing { .. } | Phase::Prepared { .. } | Phase::Admitted(_) => {
+                Status::Connecting
+            }
             Phase::Storing(_) | Phase::Open => Status::Connected,
             Phase::Waiting | Phase::Redialling => Status::Reconnecting,
             Phase::Dead => Status::Disconnected,
@@ -188,7 +243,7 @@ impl Connection {
             id: self.id.clone(),
             url: self.spec.dial.target.redacted(),
             status: self.status(),
-            direction: Direction::Out,
+            direction: self.direction(),
             topic: self.publish.as_ref().map(|spec| spec.topic.clone()),
             content_type: match self.content_type {
                 None => "",
@@ -206,9 +261,21 @@ impl Connection {
             attempt: self.attempt,
             sends_in_flight: self.sends_in_flight() as u32,
             counters: self.counters,
-            rooms: Vec::new(),
-            user: None,
+            rooms: self.rooms(),
+            user: self.accepted.as_ref().and_then(|accepted| accepted.user.clone()),
         }
+    }
+
+    /// Those it is a member of, or feeds when it is none of ours to write to.
+    fn rooms(&self) -> Vec<Arc<str>> {
+        let seats = self.accepted.iter().flat_map(|accepted| &accepted.seats);
+        let mut rooms: Vec<_> =
+            seats.filter(|seat| !seat.name.is_everyone()).map(|seat| seat.name.shared()).collect();
+        if self.accepted.is_none() {
+            rooms.extend(self.feeds.iter().flat_map(|feeds| feeds.iter()).map(RoomName::shared));
+        }
+        rooms.sort_unstable();
+        rooms
     }
 
     pub fn record(&self, clean: bool) -> Record {

@@ -68,4 +68,16 @@ pub struct Counters {
     pub store_errors: u64,
     pub followers_answered: u64,
     pub reads_paused: u64,
+    /// Connections that came to us.
+    pub accepted: u64,
+    /// Messages that went to rooms and not to a topic.
+    pub fed: u64,
+    pub feeds_refused: u64,
+    /// Requests of clients on their own sockets.
+    pub room_requests: u64,
+    /// What became of members that were too slow: closed, dropped oldest, kept latest.
+    pub slow_readers: [u64; SLOW_ACTIONS.len()],
 }
+
+/// What is done with a slow reader, as metrics name it.
+pub const SLOW_ACTIONS: [&str; 3] = ["close", "drop_oldest", "keep_latest"];

@@ -16,7 +16,7 @@ pub enum Origin {
     Send(Ticket),
     /// A SendRaw that waits for the write.
     Raw(Ticket),
-    /// A SendRaw whose caller went away after its first byte was written.
+    /// Nobody waits for it: a SendRaw whose caller went away, a message of a room.
     Orphan,
     /// Pings, pongs, the close frame.
     Control,
@@ -84,6 +84,13 @@ impl Outbox {
         self.bytes += payload.len();
         let place = self.frames.iter().take_while(|frame| frame.origin == Origin::Control).count();
         self.frames.insert(place, Frame { payload, opcode, origin: Origin::Control });
+    }
+
+    /// The kernel took a frame of a room's log in part: this is the rest of it. Only when nothing else
+    /// waits.
+    pub fn begin(&mut self, rest: Vec<u8>) {
+        debug_assert!(self.begun.is_none(), "two frames are begun");
+        self.begun = Some(Box::new(Begun { rest, at: 0, origin: Origin::Control }));
     }
 
     /// Takes back a frame that was not begun. False when it was, or is not here.

@@ -219,5 +219,11 @@ closed_set! {
         LeaseLost = "lease_lost",
         /// Another instance has taken the connection over.
         HandOver = "hand_over",
+        /// It took its rooms' messages too slowly.
+        SlowReader = "slow_reader",
+        /// What let it in is over.
+        Expired = "expired",
+        /// A newer socket came under its id.
+        Replaced = "replaced",
     }
 }

@@ -57,6 +57,10 @@ impl<T> Slab<T> {
         if slot.generation == place.generation { slot.value.as_mut() } else { None }
     }
 
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     pub fn remove(&mut self, place: Place) -> Option<T> {
         let slot = self.slots.get_mut(place.index as usize)?;
         if slot.generation != place.generation {

@@ -13,6 +13,7 @@ use crate::{
         spec::Spec,
     },
     ports::BackendError,
+    wire::ws::Role,
 };
 use std::{rc::Rc, sync::Arc, time::Instant};
 use tokio::task::spawn_local;
@@ -34,7 +35,9 @@ impl Local {
             Effect::Dial { socket, spec } => self.start_dial(socket, spec),
             Effect::Finish { socket, last } => {
                 let taken = self.sockets.borrow_mut().remove(socket);
-                let gate = self.world.gate.clone();
+                // One that came to us is ours, lease or not.
+                let dialled = taken.as_ref().is_some_and(|socket| socket.role == Role::Client);
+                let gate = self.world.gate.clone().filter(|_| dialled);
                 if let Some(io) = taken.and_then(|socket| socket.take_io()) {
                     spawn_local(async move {
                         // Last words are writes too.

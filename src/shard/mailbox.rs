@@ -9,9 +9,10 @@ use super::{
 use crate::core::{
     id::{ConnectionId, Place, Ticket},
     io::{Command, Context, Outcome, SocketKey, StoreTicket},
+    names::RoomName,
     publish::batch::{BatchId, PublishError},
     reason::Fault,
-    rooms::Between,
+    rooms::{Between, Kept, Position},
     shard::next_random,
     time::Time,
 };
@@ -50,6 +51,9 @@ pub enum Mail {
     },
     /// What another shard's core says to this one's.
     Told(Box<Between>),
+    /// What numbers rooms outside answers.
+    RoomSubscribed(RoomName, Result<Position, String>),
+    RoomSince(u64, Result<Kept, String>),
     /// Runs on the shard's thread: snapshots for metrics.
     Inspect(Box<dyn FnOnce(&Local) + Send>),
 }
@@ -74,6 +78,8 @@ pub struct Mailbox {
     pub(super) refused: AtomicU64,
     /// Callers on other threads that went away before their answer: the shard looks for them.
     pub(super) desertions: AtomicUsize,
+    /// Messages of connections that whatever carries rooms did not take.
+    pub(super) feeds_refused: Arc<AtomicU64>,
     /// Set when the shard's thread ends.
     pub(super) closed: AtomicBool,
 }
@@ -88,6 +94,7 @@ impl Mailbox {
             load: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             desertions: AtomicUsize::new(0),
+            feeds_refused: Arc::default(),
             closed: AtomicBool::new(false),
         })
     }
@@ -141,7 +148,7 @@ impl Mailbox {
     }
 
     /// Words between cores are bounded by what the cores take in, and never refused.
-    fn push(&self, mail: Mail) {
+    pub(super) fn push(&self, mail: Mail) {
         self.answers.push(mail);
         self.wake();
     }

@@ -67,7 +67,10 @@ impl Turn {
             return Poll::Ready(());
         }
         self.arm(cx);
-        let unfinished = local.unfinished.take() || local.core.borrow().wants_turn();
+        let unfinished = local.unfinished.take() || {
+            let core = local.core.borrow();
+            core.wants_turn() || core.rooms_want_turn()
+        };
         let poll_on = now.mono.since(self.last_input) < local.world.busy_poll;
         if busy || unfinished || poll_on || !local.mailbox.sleep() {
             cx.waker().wake_by_ref();
@@ -125,6 +128,14 @@ impl Local {
                 let now = self.now();
                 self.step(|core, fx| core.told(now, *word, fx));
             }
+            Mail::RoomSubscribed(room, head) => {
+                let now = self.now();
+                self.step(|core, fx| core.room_subscribed(now, &room, head, fx));
+            }
+            Mail::RoomSince(ticket, kept) => {
+                let now = self.now();
+                self.step(|core, fx| core.room_since(now, ticket, kept, fx));
+            }
             Mail::Inspect(look) => look(self),
         }
     }
@@ -177,15 +188,15 @@ impl Local {
     /// Followers and batches first: what they cause may still go out with this turn's writes.
     fn finish_turn(self: &Rc<Self>, now: Now) {
         // Before the batches: an instance without its lease hands nothing to the bus either.
-        let may_write = self.may_write();
+        self.may_write();
         self.step(|core, fx| core.end_turn(now, fx));
         let mut dirty: Vec<SocketKey> = Vec::new();
         self.core.borrow_mut().take_dirty(&mut dirty);
-        if may_write {
-            for key in dirty {
-                self.flush(now, key);
-            }
+        // Without the lease nothing that was dialled is left: these came to us.
+        for key in dirty {
+            self.flush(now, key);
         }
+        self.flush_rooms(now);
         let connections = self.core.borrow().connections_len();
         self.mailbox.load.store(connections, Ordering::Relaxed);
     }

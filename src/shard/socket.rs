@@ -20,6 +20,8 @@ use tokio::{
 
 pub struct Socket {
     key: SocketKey,
+    /// A client's sockets were dialled, a server's came to us.
+    pub role: Role,
     /// None when the socket ended or went to its farewell.
     io: RefCell<Option<Io>>,
     decoder: RefCell<Decoder>,
@@ -102,6 +104,7 @@ impl Socket {
     fn new(key: SocketKey, io: Io, role: Role) -> Rc<Self> {
         Rc::new(Socket {
             key,
+            role,
             io: RefCell::new(Some(io)),
             decoder: RefCell::new(Decoder::new(role)),
             paused: Cell::new(false),
@@ -135,6 +138,26 @@ impl Socket {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Bytes for the kernel, unless it takes none for now; then the socket's task waits until it does.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stalled.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = match self.io.borrow_mut().as_mut() {
+            Some(io) => io.try_write(bytes),
+            None => return Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let blocked = match &written {
+            Ok(taken) => *taken < bytes.len(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        if blocked {
+            self.stalled.set(true);
+            self.wake();
+        }
+        written
     }
 
     /// Takes the stream away: the socket's task ends at its next look.
@@ -237,7 +260,7 @@ impl Local {
         });
     }
 
-    fn socket_ended(self: &Rc<Self>, socket: &Rc<Socket>, cause: CloseCause, text: &str) {
+    pub(super) fn socket_ended(self: &Rc<Self>, socket: &Rc<Socket>, cause: CloseCause, text: &str) {
         self.unfinished.set(true);
         let now = self.now();
         self.step(|core, fx| core.ended(now, socket.key, cause, text, fx));
@@ -260,7 +283,8 @@ impl Local {
                 let core = self.core.borrow();
                 let Some(outbox) = core.outbox(key) else { return };
                 let mut entropy = self.entropy.borrow_mut();
-                outbox.fill(&mut buffer, limits::WRITE_BUFFER_BYTES, || Some(entropy.mask()));
+                let masks = core.masks(key);
+                outbox.fill(&mut buffer, limits::WRITE_BUFFER_BYTES, || masks.then(|| entropy.mask()));
             }
             if buffer.is_empty() {
                 return;
@@ -290,7 +314,7 @@ impl Local {
     }
 
     fn unstall(self: &Rc<Self>, socket: &Rc<Socket>, cx: &mut Context<'_>) {
-        if !self.may_write() {
+        if socket.role == Role::Client && !self.may_write() {
             return;
         }
         let ready = match socket.io.borrow_mut().as_mut() {
@@ -301,7 +325,11 @@ impl Local {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 socket.stalled.set(false);
-                self.write(self.now(), socket);
+                let now = self.now();
+                self.write(now, socket);
+                if socket.role == Role::Server && !socket.stalled.get() {
+                    self.flush_seats(now, socket.key);
+                }
                 if socket.stalled.get() {
                     // Taken again before this task could register: look once more.
                     cx.waker().wake_by_ref();

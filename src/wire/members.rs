@@ -192,6 +192,3 @@ pub fn request(text: &str) -> Option<Result<(Request, Tag), &'static str>> {
     };
     told(Request::Enter { verb, room: room.as_str().into(), after })
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,9 @@
 //! in use; a member is the number of the next frame it has not had. Nothing is done per message and
 //! member but the write itself.
 
+mod room;
+mod slow;
+
 use super::{
     Format, Message, Position, RoomGap, RoomGapCause, RoomName, Slow,
     log::{Frame, Log},
@@ -36,12 +39,19 @@ pub struct Member {
     pub socket: SocketKey,
     /// The next frame, in the log of its format.
     next: u64,
-    /// Nothing up to here is its to hear.
-    pub since: Position,
     pub sent: u32,
     pub format: Format,
     /// The kernel takes no more for now.
     blocked: bool,
+}
+
+impl Member {
+    fn had(&mut self, upto: u64, deliveries: &mut Deliveries) {
+        let count = upto - self.next;
+        deliveries.delivered += count;
+        self.sent = self.sent.wrapping_add(count as u32);
+        self.next = upto;
+    }
 }
 
 pub struct RoomHere {
@@ -77,6 +87,8 @@ pub struct Deliveries {
     pub dropped_oldest: u64,
     pub dropped_latest: u64,
     pub dropped_closed: u64,
+    /// From the history, to who came back; not among the accepted.
+    pub recovered: u64,
 }
 
 /// A member that the log has overtaken, and what is left of its frames when the latest are kept.
@@ -150,7 +162,7 @@ impl Here {
         room.head = room.head.max(head);
         let next = room.logs[format as usize].end();
         room.counts[format as usize] += 1;
-        room.members.push(Member { socket, next, since: head, sent: 0, format, blocked: false });
+        room.members.push(Member { socket, next, sent: 0, format, blocked: false });
         (room.members.len() - 1) as u32
     }
 
@@ -204,6 +216,22 @@ impl Here {
             return;
         }
         self.deliveries.accepted += room.members.len() as u64;
+        room.again = true;
+        if !std::mem::replace(&mut room.dirty, true) {
+            self.dirty.push_back(key);
+        }
+    }
+
+    /// Numbers that will not come: said to those whose format has numbers.
+    pub fn gap(&mut self, name: &RoomName, gap: &RoomGap) {
+        let Some(key) = self.find(name) else { return };
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let numbered = Format::Numbered as usize;
+        if room.counts[numbered] == 0 {
+            return;
+        }
+        room.logs[numbered].append_note(gap.from, &crate::wire::members::gap(name, gap));
+        self.deliveries.accepted += u64::from(room.counts[numbered]);
         room.again = true;
         if !std::mem::replace(&mut room.dirty, true) {
             self.dirty.push_back(key);
@@ -300,229 +328,3 @@ impl Here {
 
 /// How many times one bound's worth of bytes is looked through for those who are behind.
 const LOOKS_PER_BOUND: usize = 8;
-
-impl RoomHere {
-    fn new(name: RoomName, slow: Slow) -> Self {
-        RoomHere {
-            name,
-            slow,
-            head: Position::default(),
-            logs: Default::default(),
-            counts: [0; Format::COUNT],
-            members: Vec::new(),
-            entering: 0,
-            pass: 0,
-            again: false,
-            dirty: false,
-            blocked: 0,
-            look_at: 0,
-        }
-    }
-
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    fn in_flight(&self) -> u64 {
-        let behind = |member: &Member| self.logs[member.format as usize].end() - member.next;
-        self.members.iter().map(behind).sum()
-    }
-
-    /// True: nobody is left to write to now.
-    fn flush(
-        &mut self,
-        budget: &mut usize,
-        deliveries: &mut Deliveries,
-        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
-        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
-        stuck: &mut dyn FnMut(SocketKey, Stuck),
-    ) -> bool {
-        if self.pass == 0 {
-            self.again = false;
-        }
-        loop {
-            while self.pass < self.members.len() {
-                if *budget == 0 {
-                    return false;
-                }
-                let member = &self.members[self.pass];
-                if !member.blocked && member.next < self.logs[member.format as usize].end() {
-                    *budget -= 1;
-                    self.push(self.pass, deliveries, elsewhere, write, stuck);
-                }
-                self.pass += 1;
-            }
-            self.pass = 0;
-            if !std::mem::take(&mut self.again) {
-                return true;
-            }
-        }
-    }
-
-    fn push(
-        &mut self,
-        index: usize,
-        deliveries: &mut Deliveries,
-        elsewhere: &dyn Fn(SocketKey, &RoomName, &Message) -> bool,
-        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
-        stuck: &mut dyn FnMut(SocketKey, Stuck),
-    ) {
-        let member = &mut self.members[index];
-        let log = &self.logs[member.format as usize];
-        let socket = member.socket;
-        while member.next < log.end() {
-            let had = |frame: &Frame| {
-                frame.at <= member.since || elsewhere(socket, &self.name, &frame.message)
-            };
-            let (bytes, upto) = if log.has_shared() {
-                log.slice(member.next, had)
-            } else {
-                log.slice(member.next, |_| false)
-            };
-            if upto == member.next {
-                member.next += 1;
-                deliveries.repeated += 1;
-                continue;
-            }
-            let mut deliver = |upto: u64| {
-                deliveries.delivered += upto - member.next;
-                member.sent = member.sent.wrapping_add((upto - member.next) as u32);
-                member.next = upto;
-            };
-            match write(socket, bytes) {
-                Wrote::Taken(taken) if taken == bytes.len() => deliver(upto),
-                Wrote::Taken(taken) => {
-                    let (frame, begun) = log.cut(member.next, taken);
-                    deliver(if begun > 0 { frame + 1 } else { frame });
-                    let rest = if begun > 0 { log.bytes_of(frame)[begun..].to_vec() } else { Vec::new() };
-                    member.blocked = true;
-                    self.blocked += 1;
-                    return stuck(socket, if rest.is_empty() { Stuck::Blocked } else { Stuck::Rest(rest) });
-                }
-                Wrote::Blocked => {
-                    member.blocked = true;
-                    self.blocked += 1;
-                    return stuck(socket, Stuck::Blocked);
-                }
-                Wrote::Gone => return,
-            }
-        }
-    }
-
-    /// Logs keep what somebody still has to get.
-    fn forget_written(&mut self) {
-        let mut low = [u64::MAX; Format::COUNT];
-        let mut behind = false;
-        if self.blocked > 0 || self.dirty {
-            for member in &self.members {
-                let low = &mut low[member.format as usize];
-                *low = (*low).min(member.next);
-                behind = true;
-            }
-        }
-        for (log, low) in self.logs.iter_mut().zip(low) {
-            let upto = if behind { low.min(log.end()) } else { log.end() };
-            log.forget(upto);
-        }
-        if self.blocked == 0 {
-            self.look_at = 0;
-        }
-    }
-
-    fn overtake(
-        &mut self,
-        index: usize,
-        bytes_max: usize,
-        deliveries: &mut Deliveries,
-        into: &mut Vec<Overtaken>,
-    ) {
-        let member = &mut self.members[index];
-        let log = &self.logs[member.format as usize];
-        if !member.blocked || log.behind_bytes(member.next) <= bytes_max {
-            return;
-        }
-        let (from, mut keep) = (member.next, Vec::new());
-        let upto = match &self.slow {
-            Slow::Close => {
-                deliveries.dropped_closed += log.end() - from;
-                log.end()
-            }
-            Slow::DropOldest => {
-                // Half of what it may be behind: the next message must not overtake it again.
-                let mut upto = from;
-                while log.behind_bytes(upto) > bytes_max / 2 && upto < log.end() {
-                    upto += 1;
-                }
-                deliveries.dropped_oldest += upto - from;
-                upto
-            }
-            Slow::KeepLatest(pointer) => {
-                keep = latest(log, from, pointer.as_deref());
-                deliveries.dropped_latest += log.end() - from - keep.len() as u64;
-                deliveries.delivered += keep.len() as u64;
-                log.end()
-            }
-        };
-        let at = |number: u64| log.frame(number).map(|frame| frame.at);
-        let first = at(from).unwrap_or(self.head);
-        let gap = RoomGap {
-            from: Position { offset: first.offset.saturating_sub(1), ..first },
-            to: at(upto).unwrap_or(Position { offset: self.head.offset + 1, ..self.head }),
-            cause: RoomGapCause::SlowReader,
-        };
-        let lost = upto - from - keep.len() as u64;
-        member.next = upto;
-        into.push(Overtaken {
-            socket: member.socket,
-            room: self.name.clone(),
-            slow: self.slow.clone(),
-            format: member.format,
-            gap,
-            lost,
-            keep,
-        });
-    }
-
-    fn check(&self) {
-        let mut counts = [0; Format::COUNT];
-        for member in &self.members {
-            counts[member.format as usize] += 1;
-            let log = &self.logs[member.format as usize];
-            assert!(member.next >= log.first() && member.next <= log.end(), "a member outside its log");
-            let has_all = member.next == log.end();
-            assert!(has_all || member.blocked || self.dirty, "{}: a member is forgotten", self.name);
-        }
-        assert_eq!(counts, self.counts, "{}: members by format", self.name);
-        let blocked = self.members.iter().filter(|member| member.blocked).count();
-        assert_eq!(blocked, self.blocked as usize, "{}: blocked members", self.name);
-        for log in &self.logs {
-            log.check();
-        }
-    }
-}
-
-/// The last message of each key, or the last at all, in order.
-fn latest(log: &Log, from: u64, pointer: Option<&str>) -> Vec<(Position, Arc<Message>)> {
-    let pointer = pointer.and_then(|text| crate::core::json::Pointer::parse(text).ok());
-    let mut keys: Vec<Option<&[u8]>> = Vec::new();
-    let mut kept = Vec::new();
-    for number in (from..log.end()).rev() {
-        let Some(frame) = log.frame(number) else { break };
-        let key = pointer.as_ref().and_then(|pointer| crate::core::json::pointer(&frame.message.payload, pointer));
-        if !keys.contains(&key) {
-            keys.push(key);
-            kept.push((frame.at, frame.message.clone()));
-        }
-        if pointer.is_none() || keys.len() >= LATEST_KEYS_MAX {
-            break;
-        }
-    }
-    kept.reverse();
-    kept
-}
-
-/// Keys that one slow reader keeps a message of.
-const LATEST_KEYS_MAX: usize = 256;
-
-#[cfg(test)]
-mod tests;

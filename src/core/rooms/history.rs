@@ -102,6 +102,19 @@ impl History {
         freed
     }
 
+    /// Numbers up to this one were given, and their messages will never come.
+    pub fn skip_to(&mut self, at: Position) {
+        if at.epoch != self.head.epoch {
+            self.clear();
+        }
+        self.head = self.head.max(at);
+    }
+
+    /// When the oldest is too old.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.entries.front().map(|(_, at, _)| *at + self.rules.age)
+    }
+
     pub fn clear(&mut self) {
         self.entries = VecDeque::new();
         self.bytes = 0;

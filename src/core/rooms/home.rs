@@ -5,9 +5,13 @@
 //! What is numbered outside comes with holes when a bus loses something. The home waits a little,
 //! asks what is kept outside, and only then announces numbers that nobody has.
 
+mod members;
+mod outside;
+mod time;
+
 use super::{
-    Between, Entered, History, Kept, Message, Place, Position, Post, RoomAnswer, RoomEffect, RoomGap,
-    RoomGapCause, RoomName, Rules, SeatKey, history::Ring,
+    Between, Entered, Kept, Message, Place, Position, Post, RoomAnswer, RoomEffect, RoomGap, RoomGapCause,
+    RoomName, Rules, SeatKey, history::History as Ring,
 };
 use crate::{
     core::{
@@ -61,10 +65,19 @@ pub struct HomeCounters {
 
 enum Asked {
     /// A member that comes back.
-    Resume { home: HomeKey, shard: u32, seat: SeatKey, after: Position },
+    Resume {
+        home: HomeKey,
+        shard: u32,
+        seat: SeatKey,
+        after: Position,
+    },
     /// A hole, or the time after the outside was away.
-    Refill { home: HomeKey },
-    History { ticket: Ticket },
+    Refill {
+        home: HomeKey,
+    },
+    History {
+        ticket: Ticket,
+    },
 }
 
 struct Home {
@@ -146,7 +159,13 @@ impl Homes {
     }
 
     /// Numbers a message, keeps it, and sends it to its members.
-    pub fn post(&mut self, now: Now, name: &RoomName, post: Post, fx: &mut Effects) -> Result<Position, Fault> {
+    pub fn post(
+        &mut self,
+        now: Now,
+        name: &RoomName,
+        post: Post,
+        fx: &mut Effects,
+    ) -> Result<Position, Fault> {
         let (key, at) = self.next(now, name)?;
         self.counters.posted += 1;
         let message = Arc::new(Message {
@@ -177,7 +196,8 @@ impl Homes {
     pub fn fill(&mut self, now: Now, name: &RoomName, at: Position, message: Arc<Message>, fx: &mut Effects) {
         let Some(&key) = self.by_name.get(name) else { return };
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if let Some(queued) = home.queue.iter_mut().find(|queued| queued.at == at && queued.message.is_err()) {
+        if let Some(queued) = home.queue.iter_mut().find(|queued| queued.at == at && queued.message.is_err())
+        {
             queued.message = Ok(message);
             self.drain_queue(now, key, fx);
         }
@@ -192,7 +212,10 @@ impl Homes {
             return Err(Fault::new(FaultKind::Internal, "a room led nowhere"));
         };
         if home.queue.len() >= limits::ROOM_QUEUE_MAX {
-            let full = Fault::full("the room waits for messages that were promised to it", Duration::from_millis(50));
+            let full = Fault::full(
+                "the room waits for messages that were promised to it",
+                Duration::from_millis(50),
+            );
             return Err(full.with_certainty(Certainty::NotSent));
         }
         let last = home.queue.back().map_or(home.at, |queued| queued.at);
@@ -213,10 +236,13 @@ impl Homes {
         if !self.numbered_outside {
             self.epoch_floor = self.epoch_floor.max(epoch.saturating_add(1));
         }
+        let at = Position { epoch, offset: 0 };
+        let mut ring = Ring::new(self.rules.history(name));
+        ring.skip_to(at);
         let key = self.rooms.insert(Box::new(Home {
             name: name.clone(),
-            at: Position { epoch, offset: 0 },
-            ring: Ring::new(self.rules.history(name)),
+            at,
+            ring,
             shards: Vec::new(),
             followers: Vec::new(),
             queue: VecDeque::new(),
@@ -269,7 +295,7 @@ impl Homes {
         if message.from.is_none() {
             home.at = at;
             let before = home.ring.bytes();
-            home.ring.push(now.mono, at, message.clone());
+            home.ring.push(message.clone(), at, now.mono);
             self.kept_bytes = self.kept_bytes - before + home.ring.bytes();
         }
         for &shard in &home.shards {
@@ -307,426 +333,6 @@ impl Homes {
         }
     }
 
-    // ------------------------------------------------------------------ members
-
-    pub fn enter(
-        &mut self,
-        now: Now,
-        shard: u32,
-        name: &RoomName,
-        seat: SeatKey,
-        after: Option<Position>,
-        fx: &mut Effects,
-    ) {
-        let key = match self.open(now, name) {
-            Ok(key) => key,
-            Err(fault) => return entered(shard, name, seat, Err(fault), fx),
-        };
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        if !home.shards.contains(&shard) {
-            home.shards.push(shard);
-        }
-        match &mut home.outside {
-            Outside::Heard => self.admit(now, key, shard, seat, after, fx),
-            Outside::Asked(waiting) => waiting.push(Waiting::Enter { shard, seat, after }),
-            Outside::Silent => {
-                home.outside = Outside::Asked(vec![Waiting::Enter { shard, seat, after }]);
-                fx.push(Effect::Room(RoomEffect::Subscribe(name.clone())));
-            }
-        }
-    }
-
-    fn admit(
-        &mut self,
-        now: Now,
-        key: HomeKey,
-        shard: u32,
-        seat: SeatKey,
-        after: Option<Position>,
-        fx: &mut Effects,
-    ) {
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        let Some(after) = after else {
-            let outcome = Entered { head: home.at, missed: None };
-            return entered(shard, &home.name, seat, Ok(outcome), fx);
-        };
-        home.ring.expire(now.mono);
-        let missed = home.ring.since(home.at, Some(after), usize::MAX);
-        if missed.recovered || !self.numbered_outside {
-            let outcome = Entered { head: home.at, missed: Some(missed) };
-            return entered(shard, &home.name, seat, Ok(outcome), fx);
-        }
-        let name = home.name.clone();
-        self.ask(Asked::Resume { home: key, shard, seat, after }, name, Some(after), fx);
-    }
-
-    pub fn exit(&mut self, now: Now, shard: u32, name: &RoomName) {
-        let Some(&key) = self.by_name.get(name) else { return };
-        if let Some(home) = self.rooms.get_mut(key) {
-            home.shards.retain(|known| *known != shard);
-        }
-        self.look_at(key, now.mono + limits::ROOM_LINGER);
-    }
-
-    // ---------------------------------------------------------------- reading
-
-    pub fn history(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        name: &RoomName,
-        after: Option<Position>,
-        limit: usize,
-        fx: &mut Effects,
-    ) {
-        let Some(home) = self.by_name.get(name).and_then(|key| self.rooms.get_mut(*key)) else {
-            let kept = Kept { recovered: after.is_none(), ..Kept::default() };
-            return answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
-        };
-        home.ring.expire(now.mono);
-        let kept = home.ring.since(home.at, after, limit);
-        answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
-    }
-
-    /// True: it waits.
-    pub fn follow(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        name: &RoomName,
-        after: Option<Position>,
-        limit: usize,
-        fx: &mut Effects,
-    ) -> bool {
-        let key = match self.open(now, name) {
-            Ok(key) => key,
-            Err(fault) => {
-                answer(ticket, Err(fault), fx);
-                return false;
-            }
-        };
-        let Some(home) = self.rooms.get_mut(key) else { return false };
-        let from_now = after.is_none();
-        let follower = Follower { ticket, after: after.unwrap_or(home.at), limit };
-        match &mut home.outside {
-            Outside::Heard => self.park(now, key, follower, from_now, fx),
-            Outside::Asked(waiting) => {
-                waiting.push(Waiting::Follow(follower, from_now));
-                true
-            }
-            Outside::Silent => {
-                home.outside = Outside::Asked(vec![Waiting::Follow(follower, from_now)]);
-                fx.push(Effect::Room(RoomEffect::Subscribe(name.clone())));
-                true
-            }
-        }
-    }
-
-    fn park(&mut self, now: Now, key: HomeKey, mut follower: Follower, from_now: bool, fx: &mut Effects) -> bool {
-        let outside = self.numbered_outside;
-        let Some(home) = self.rooms.get_mut(key) else { return false };
-        if from_now {
-            follower.after = home.at;
-        }
-        home.ring.expire(now.mono);
-        let kept = home.ring.since(home.at, Some(follower.after), follower.limit);
-        if !kept.recovered && outside {
-            let (ticket, name, after) = (follower.ticket, home.name.clone(), follower.after);
-            self.ask(Asked::History { ticket }, name, Some(after), fx);
-            return true;
-        }
-        if !kept.messages.is_empty() || !kept.recovered {
-            answer(follower.ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
-            return false;
-        }
-        if home.followers.len() >= limits::ROOM_FOLLOWERS_MAX {
-            let full = Fault::full("too many follow this room here", Duration::from_secs(1));
-            answer(follower.ticket, Err(full), fx);
-            return false;
-        }
-        home.followers.push(follower);
-        true
-    }
-
-    pub fn stop_following(&mut self, ticket: Ticket) {
-        for (_, home) in self.rooms.iter_mut() {
-            home.followers.retain(|follower| follower.ticket != ticket);
-            if let Outside::Asked(waiting) = &mut home.outside {
-                waiting.retain(|waiting| !matches!(waiting, Waiting::Follow(follower, _) if follower.ticket == ticket));
-            }
-        }
-    }
-
-    // ------------------------------------------------------- numbered outside
-
-    fn ask(&mut self, asked: Asked, room: RoomName, after: Option<Position>, fx: &mut Effects) {
-        let ticket = self.next_asked;
-        self.next_asked += 1;
-        self.asked.insert(ticket, asked);
-        fx.push(Effect::Room(RoomEffect::Since { ticket, room, after }));
-    }
-
-    /// The room is heard from now on; the last number before that.
-    pub fn subscribed(&mut self, now: Now, name: &RoomName, head: Result<Position, String>, fx: &mut Effects) {
-        let Some(&key) = self.by_name.get(name) else { return };
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        let waiting = match std::mem::replace(&mut home.outside, Outside::Silent) {
-            Outside::Asked(waiting) => waiting,
-            other => {
-                home.outside = other;
-                return;
-            }
-        };
-        match head {
-            Ok(head) => {
-                home.outside = Outside::Heard;
-                home.at = home.at.max(head);
-                for waiting in waiting {
-                    match waiting {
-                        Waiting::Enter { shard, seat, after } => self.admit(now, key, shard, seat, after, fx),
-                        Waiting::Follow(follower, from_now) => {
-                            self.park(now, key, follower, from_now, fx);
-                        }
-                    }
-                }
-                self.advance(now, key, fx);
-            }
-            Err(why) => {
-                let fault = Fault::new(FaultKind::Unavailable, format!("the room cannot be heard now: {why}"))
-                    .with_certainty(Certainty::NotSent);
-                for waiting in waiting {
-                    match waiting {
-                        Waiting::Enter { shard, seat, .. } => entered(shard, name, seat, Err(fault.clone()), fx),
-                        Waiting::Follow(follower, _) => answer(follower.ticket, Err(fault.clone()), fx),
-                    }
-                }
-                self.look_at(key, now.mono + limits::ROOM_LINGER);
-            }
-        }
-    }
-
-    /// The next message from outside, or one that came too early, late, or twice.
-    pub fn arrived(&mut self, now: Now, name: &RoomName, at: Position, message: Arc<Message>, fx: &mut Effects) {
-        let Some(&key) = self.by_name.get(name) else { return };
-        self.counters.arrived += 1;
-        if message.from.is_some() {
-            return self.hand_on(now, key, at, message, fx);
-        }
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        if at <= home.at {
-            self.counters.old += 1;
-            return;
-        }
-        home.ahead.insert(at, message);
-        if home.ahead.len() > limits::ROOM_AHEAD_MAX {
-            // Too much to hold: what is missing is announced, and it goes on.
-            return self.settle(now, key, fx);
-        }
-        self.advance(now, key, fx);
-    }
-
-    /// What numbers the room was away, and its last number by now is this.
-    pub fn resumed(&mut self, now: Now, name: &RoomName, head: Position, fx: &mut Effects) {
-        let Some(&key) = self.by_name.get(name) else { return };
-        let Some(home) = self.rooms.get(key) else { return };
-        if head > home.at && matches!(home.outside, Outside::Heard) {
-            self.refill(now, key, fx);
-        }
-    }
-
-    /// Hands on what has no hole before it.
-    fn advance(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
-        loop {
-            let Some(home) = self.rooms.get_mut(key) else { return };
-            if !matches!(home.outside, Outside::Heard) || home.refilling {
-                return;
-            }
-            let Some(entry) = home.ahead.first_entry() else { return };
-            let at = *entry.key();
-            if at <= home.at {
-                entry.remove();
-                continue;
-            }
-            let follows = at.epoch == home.at.epoch && at.offset == home.at.offset + 1;
-            let begins = at.epoch > home.at.epoch && at.offset == 1;
-            if !follows && !begins {
-                return self.look_at(key, now.mono + limits::ROOM_HOLE_PATIENCE);
-            }
-            let message = entry.remove();
-            if begins && home.at.offset > 0 {
-                self.announce(key, at, RoomGapCause::NewEpoch, fx);
-            }
-            self.hand_on(now, key, at, message, fx);
-        }
-    }
-
-    fn refill(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        if std::mem::replace(&mut home.refilling, true) {
-            return;
-        }
-        self.counters.refills += 1;
-        let (name, after) = (home.name.clone(), home.at);
-        self.touch(now, key);
-        self.ask(Asked::Refill { home: key }, name, Some(after), fx);
-    }
-
-    /// What the outside keeps, or that it cannot be asked.
-    pub fn since(&mut self, now: Now, ticket: u64, kept: Result<Kept, String>, fx: &mut Effects) {
-        match self.asked.remove(&ticket) {
-            None => {}
-            Some(Asked::Refill { home }) => self.refilled(now, home, kept, fx),
-            Some(Asked::History { ticket }) => {
-                let outcome = kept.map(|kept| RoomAnswer::Kept(Box::new(kept))).map_err(|why| {
-                    Fault::new(FaultKind::Unavailable, format!("the room's history cannot be read now: {why}"))
-                });
-                answer(ticket, outcome, fx);
-            }
-            Some(Asked::Resume { home, shard, seat, after }) => {
-                let Some(home) = self.rooms.get(home) else { return };
-                let mut kept = kept.unwrap_or_default();
-                // What is not delivered yet comes by itself; what came meanwhile is missed too.
-                let name = home.name.clone();
-                kept.messages.retain(|message| message.at(&name).is_some_and(|at| at <= home.at && at > after));
-                kept.head = home.at;
-                let last = kept.messages.last().and_then(|message| message.at(&name)).unwrap_or(after);
-                if last < home.at {
-                    let late = home.ring.since(home.at, Some(last), usize::MAX);
-                    kept.recovered &= late.recovered;
-                    kept.messages.extend(late.messages);
-                }
-                let outcome = Entered { head: home.at, missed: Some(kept) };
-                entered(shard, &name, seat, Ok(outcome), fx);
-            }
-        }
-    }
-
-    fn refilled(&mut self, now: Now, key: HomeKey, kept: Result<Kept, String>, fx: &mut Effects) {
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        home.refilling = false;
-        let Ok(kept) = kept else {
-            // Asked again after a while, as long as something is missing.
-            return self.look_at(key, now.mono + limits::ROOM_REFILL_PAUSE);
-        };
-        let name = home.name.clone();
-        for message in kept.messages {
-            if let Some(at) = message.at(&name).filter(|at| *at > home.at) {
-                home.ahead.insert(at, message);
-            }
-        }
-        if kept.head > home.at && home.ahead.last_key_value().is_none_or(|(last, _)| *last < kept.head) {
-            // Numbers were given that nobody keeps: they are announced with what follows, or now.
-            self.settle(now, key, fx);
-            let Some(home) = self.rooms.get_mut(key) else { return };
-            if home.at < kept.head {
-                let to = Position { offset: kept.head.offset + 1, ..kept.head };
-                self.announce(key, to, RoomGapCause::Lost, fx);
-                if let Some(home) = self.rooms.get_mut(key) {
-                    home.at = kept.head;
-                }
-            }
-            return;
-        }
-        self.settle(now, key, fx);
-    }
-
-    /// Hands on everything that came; what is missing before it is lost, and announced.
-    fn settle(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
-        loop {
-            self.advance(now, key, fx);
-            let Some(home) = self.rooms.get_mut(key) else { return };
-            let Some((&at, _)) = home.ahead.first_key_value() else { return };
-            if home.refilling {
-                return;
-            }
-            let Some(message) = home.ahead.remove(&at) else { return };
-            let cause = if at.epoch > home.at.epoch { RoomGapCause::NewEpoch } else { RoomGapCause::Lost };
-            self.announce(key, at, cause, fx);
-            self.hand_on(now, key, at, message, fx);
-        }
-    }
-
-    // ------------------------------------------------------------------ time
-
-    pub fn expire(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(&(at, key)) = self.due.first()
-            && at <= now.mono
-        {
-            self.due.pop_first();
-            if let Some(home) = self.rooms.get_mut(key) {
-                home.due = None;
-            }
-            self.look(now, key, fx);
-        }
-    }
-
-    fn look(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
-        self.give_up_reserved(now, key, fx);
-        let Some(home) = self.rooms.get_mut(key) else { return };
-        if !home.ahead.is_empty() && !home.refilling {
-            self.refill(now, key, fx);
-            return;
-        }
-        let before = home.ring.bytes();
-        home.ring.expire(now.mono);
-        self.kept_bytes = self.kept_bytes - before + home.ring.bytes();
-        let wanted = !home.shards.is_empty()
-            || !home.followers.is_empty()
-            || !home.queue.is_empty()
-            || home.refilling
-            || matches!(home.outside, Outside::Asked(_));
-        if wanted {
-            let next = home.ring.next_expiry().unwrap_or(Time::FAR);
-            let reserved = home.queue.front().and_then(|queued| queued.message.as_ref().err().copied());
-            let next = reserved.map_or(next, |until| until.min(next));
-            if next < Time::FAR {
-                self.look_at(key, next.max(now.mono + Duration::from_millis(1)));
-            }
-            return;
-        }
-        if self.numbered_outside && matches!(home.outside, Outside::Heard) {
-            home.outside = Outside::Silent;
-            fx.push(Effect::Room(RoomEffect::Unsubscribe(home.name.clone())));
-            // What comes from now on is not heard: what is kept here would have a hole after it.
-            self.kept_bytes -= home.ring.bytes();
-            home.ring.clear();
-        }
-        match home.ring.next_expiry() {
-            Some(next) => self.look_at(key, next.max(now.mono + Duration::from_millis(1))),
-            None => self.collect(key),
-        }
-    }
-
-    fn give_up_reserved(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
-        while let Some(home) = self.rooms.get_mut(key)
-            && let Some(Queued { at, message: Err(until) }) = home.queue.front()
-        {
-            let (at, until) = (*at, *until);
-            if until > now.mono {
-                return self.look_at(key, until);
-            }
-            home.queue.pop_front();
-            let to = Position { offset: at.offset + 1, ..at };
-            self.announce(key, to, RoomGapCause::Lost, fx);
-            if let Some(home) = self.rooms.get_mut(key) {
-                home.at = at;
-            }
-            self.drain_queue(now, key, fx);
-        }
-    }
-
-    /// Nobody is in the room and nothing is kept of it.
-    fn collect(&mut self, key: HomeKey) {
-        let Some(home) = self.rooms.remove(key) else { return };
-        self.kept_bytes -= home.ring.bytes();
-        self.by_name.remove(&home.name);
-        self.used.remove(&(home.used, key));
-        if let Some(due) = home.due {
-            self.due.remove(&(due, key));
-        }
-        self.epoch_floor = self.epoch_floor.max(home.at.epoch.saturating_add(1));
-    }
-
     pub fn check(&self) {
         let mut kept = 0;
         for (key, home) in self.rooms.iter() {
@@ -743,10 +349,13 @@ impl Homes {
         assert_eq!(kept, self.kept_bytes, "bytes of histories");
         assert_eq!(self.rooms.len(), self.by_name.len(), "a name without a room");
     }
+}
 
-    /// What rooms of this shard keep, for the room `name` alone.
-    pub fn rule(&self, name: &RoomName) -> History {
-        self.rules.history(name)
+impl Home {
+    /// Numbers up to this one will never come.
+    fn skip_to(&mut self, at: Position) {
+        self.at = self.at.max(at);
+        self.ring.skip_to(self.at);
     }
 }
 

@@ -2,7 +2,10 @@
 //! behind gets all that is missing in one write. Readers are numbers; the log knows none of them.
 
 use super::{Format, Message, Position, RoomName};
-use crate::wire::members;
+use crate::wire::{
+    members,
+    ws::{self, Opcode},
+};
 use std::{collections::VecDeque, sync::Arc};
 
 #[derive(Default)]
@@ -24,13 +27,14 @@ pub struct Frame {
     /// Where it ends.
     end: u64,
     pub at: Position,
-    pub message: Arc<Message>,
+    /// None: a word about the room, such as a gap.
+    pub message: Option<Arc<Message>>,
 }
 
 impl Frame {
     /// It stands in other rooms too: a member of several must get it once.
     fn is_shared(&self) -> bool {
-        self.message.places.len() > 1
+        self.message.as_ref().is_some_and(|message| message.places.len() > 1)
     }
 }
 
@@ -48,14 +52,20 @@ impl Log {
         self.bytes.len() - self.forgotten
     }
 
-    pub fn allocated_bytes(&self) -> usize {
-        self.bytes.capacity() + self.frames.capacity() * size_of::<Frame>()
-    }
-
     pub fn append(&mut self, format: Format, room: &RoomName, at: Position, message: &Arc<Message>) {
         members::encode(&mut self.bytes, format, room, at, message);
+        self.push(at, Some(message.clone()));
+    }
+
+    /// A text that is no message.
+    pub fn append_note(&mut self, at: Position, text: &[u8]) {
+        ws::encode(&mut self.bytes, Opcode::Text, text, None);
+        self.push(at, None);
+    }
+
+    fn push(&mut self, at: Position, message: Option<Arc<Message>>) {
         let end = self.base + self.bytes.len() as u64;
-        let frame = Frame { end, at, message: message.clone() };
+        let frame = Frame { end, at, message };
         self.shared += usize::from(frame.is_shared());
         self.frames.push_back(frame);
     }
@@ -159,6 +169,3 @@ impl Log {
 
 /// What an idle room may keep for its next message.
 const KEPT_WHILE_IDLE: usize = 4 * 1024;
-
-#[cfg(test)]
-mod tests;

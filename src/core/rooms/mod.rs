@@ -6,8 +6,11 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod here;
 pub mod history;
+pub mod home;
 pub mod io;
+mod log;
 mod rules;
 
 pub use crate::core::names::RoomName;

@@ -88,6 +88,10 @@ impl ShardCore {
         if self.fenced {
             return Err(super::fence::no_lease());
         }
+        self.has_place()
+    }
+
+    pub(super) fn has_place(&self) -> Result<(), Fault> {
         if self.by_id.len() >= self.setup.connections_max {
             let message = format!(
                 "this shard holds its {} connections; raise --max-connections",
@@ -160,6 +164,8 @@ impl ShardCore {
             restored: false,
             catching_up: false,
             leaving: None,
+            accepted: None,
+            feeds: None,
             numbering,
             publish: None,
             lane: None,
@@ -334,6 +340,10 @@ impl ShardCore {
 
     pub(super) fn persist(&mut self, key: ConnKey, then: StoreThen, clean: bool, fx: &mut Effects) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.accepted.is_some() {
+            // Its record is its socket.
+            return self.not_stored(then, fx);
+        }
         let record = Box::new(connection.record(clean));
         let ticket = self.store_ticket(Some(key), then);
         fx.push(Effect::Persist { ticket, record });
@@ -356,9 +366,18 @@ impl ShardCore {
 
     pub(super) fn forget_then(&mut self, key: ConnKey, then: StoreThen, fx: &mut Effects) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.accepted.is_some() {
+            return self.not_stored(then, fx);
+        }
         let id = connection.id.clone();
         let ticket = self.store_ticket(None, then);
         fx.push(Effect::Forget { ticket, id });
+    }
+
+    fn not_stored(&self, then: StoreThen, fx: &mut Effects) {
+        if let StoreThen::Answer(ticket, answer) = then {
+            self.answer(ticket, Ok(*answer), fx);
+        }
     }
 
     fn store_ticket(&mut self, conn: Option<ConnKey>, then: StoreThen) -> crate::core::io::StoreTicket {

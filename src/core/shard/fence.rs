@@ -23,7 +23,9 @@ impl ShardCore {
             return;
         }
         self.publisher.hold_back(true);
-        let keys: Vec<ConnKey> = self.connections.iter().map(|(key, _)| key).collect();
+        // Who came to us is here and nowhere else.
+        let dialled = self.connections.iter().filter(|(_, connection)| connection.accepted.is_none());
+        let keys: Vec<ConnKey> = dialled.map(|(key, _)| key).collect();
         for key in keys {
             self.take_away(now, key, CloseCause::LeaseLost.name(), fx);
         }

@@ -43,6 +43,10 @@ impl ShardCore {
         connection.counters.bytes_in += bytes;
         connection.content_type = Some(kind);
         connection.heart.last_data = now.mono;
+        if connection.accepted.is_some() && self.requested(now, key, kind, payload, fx) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
 
         let mut reply = false;
         let mut replied = None;
@@ -70,6 +74,9 @@ impl ShardCore {
             }
         }
         self.number(now, key, kind, payload, reply);
+        if self.connections.get(key).is_some_and(|connection| connection.feeds.is_some()) {
+            self.feed(key, kind, payload, fx);
+        }
     }
 
     fn replied(&mut self, now: Now, ticket: Ticket, kind: Kind, payload: &[u8], fx: &mut Effects) {
@@ -90,7 +97,10 @@ impl ShardCore {
         self.keep(now, key, record, (epoch, seq), Marks { reply, possible_duplicate }, payload);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(lane) = connection.lane else {
-            self.counters.dropped[DropReason::NotPublished.index()] += 1;
+            match connection.feeds {
+                Some(_) => self.counters.fed += 1,
+                None => self.counters.dropped[DropReason::NotPublished.index()] += 1,
+            }
             return;
         };
         connection.published_seq = seq;
@@ -123,7 +133,7 @@ impl ShardCore {
     }
 
     /// A peer that floods us with control frames is not worth its connection.
-    fn control_allowed(&mut self, now: Now, key: ConnKey, fx: &mut Effects) -> bool {
+    pub(super) fn control_allowed(&mut self, now: Now, key: ConnKey, fx: &mut Effects) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         let rates = connection.rates.get_or_insert_default();
         let bucket = rates.control.get_or_insert_with(|| {

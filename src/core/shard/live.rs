@@ -39,8 +39,9 @@ impl ShardCore {
 
     /// Ends the socket with a close frame of ours, after the frame that was begun.
     pub(super) fn close_socket(&mut self, key: ConnKey, code: u16, reason: &str, fx: &mut Effects) {
-        let mask = Some((self.random() as u32).to_ne_bytes());
+        let mask = (self.random() as u32).to_ne_bytes();
         let Some(connection) = self.connections.get_mut(key) else { return };
+        let mask = connection.accepted.is_none().then_some(mask);
         let mut last = connection.outbox.rest_of_begun();
         wire::ws::encode_close(&mut last, code, reason, mask);
         fx.push(Effect::Finish { socket: connection.socket(key), last });
@@ -129,8 +130,12 @@ impl ShardCore {
         }
         self.close_lane(now, key);
         self.forget(key, fx);
-        self.set_phase_timer(key, now.mono + limits::DISCONNECTED_KEPT);
         self.lifecycle(now, key, LifecycleState::Disconnected, reason, None);
+        if self.is_accepted(key) {
+            // Nobody dials it again: who comes back is another connection.
+            return self.unlist(now, key, fx);
+        }
+        self.set_phase_timer(key, now.mono + limits::DISCONNECTED_KEPT);
     }
 
     pub(super) fn disconnect(
@@ -192,6 +197,13 @@ impl ShardCore {
                 self.close_socket(key, code, reason, fx);
                 self.end_sends(now, key, CloseCause::Disconnect, "disconnected", fx);
             }
+            Phase::Admitted(caller) => {
+                if let Some(ticket) = caller.take() {
+                    let fault = Fault::new(FaultKind::Unavailable, "ended while it was coming in");
+                    fx.push(Effect::Answer { ticket, outcome: Err(fault) });
+                }
+                return self.unlist(now, key, fx);
+            }
             Phase::Waiting | Phase::Dead | Phase::Preparing { .. } | Phase::Prepared { .. } => {}
         }
         let was_dead =
@@ -217,11 +229,12 @@ impl ShardCore {
         self.answer_followers(fx);
         self.clear_phase_timer(key);
         self.close_lane(now, key);
+        self.vacate(key, fx);
         if let Some(connection) = self.connections.remove(key) {
             self.by_id.remove(&connection.id);
             self.epoch_floor = self.epoch_floor.max(connection.numbering.epoch() + 1);
             // One that never opened left nothing to read: its id still leads to an earlier one's records.
-            if !matches!(connection.phase, Phase::Dialling(_)) {
+            if !matches!(connection.phase, Phase::Dialling(_) | Phase::Admitted(_)) {
                 if self.ended.len() == limits::ENDED_KEPT {
                     self.ended.pop_front();
                 }

@@ -22,7 +22,8 @@ impl ShardCore {
         let mut total = 0u64;
         let mut page = Vec::new();
         for (_, connection) in self.connections.iter() {
-            if connection.is_prepared()
+            if connection.is_hidden()
+                || list.direction.is_some_and(|wanted| wanted != connection.direction())
                 || !(list.status.is_empty() || list.status.contains(&connection.status()))
                 || !connection.has_tags(&list.tags)
             {

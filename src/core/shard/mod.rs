@@ -1,6 +1,7 @@
 //! The core of one shard: composes the machines and decides. Values in, values out; it never waits
 //! and never fails. The shell calls `end_turn` after each batch of inputs.
 
+mod accepted;
 mod connect;
 mod fence;
 mod follow;
@@ -24,7 +25,7 @@ pub use stop::Stopping;
 use crate::{
     core::{
         admission::TokenBucket,
-        connection::Connection,
+        connection::{Connection, Phase},
         counters::Counters,
         follow::Followers,
         id::{ConnKey, ConnectionId, Ticket},
@@ -34,7 +35,11 @@ use crate::{
         publish::{Bounds as PublishBounds, LaneKey, Publisher},
         reason::{Fault, FaultKind},
         ring::Ring,
-        rooms as rooms_of,
+        rooms::{
+            self as rooms_of,
+            here::{Here, Overtaken},
+            home::Homes,
+        },
         slab::Slab,
         spec::Tags,
         time::{Now, Time},
@@ -99,6 +104,12 @@ pub struct ShardCore {
     /// The lease is lost: nothing is dialled, written or handed to the bus.
     fenced: bool,
     counters: Counters,
+    homes: Homes,
+    here: Here,
+    /// Connections of each user.
+    users: HashMap<Arc<str>, Vec<ConnKey>>,
+    /// Members that a room overtook; kept for its memory.
+    overtaken: Vec<Overtaken>,
     /// Sockets whose paused lane was closed.
     resumed: Vec<SocketKey>,
     /// Timers being fired; kept for its memory.
@@ -126,6 +137,8 @@ enum Timer {
     Stall(ConnKey),
     /// A hand-over takes too long.
     Leaving(ConnKey),
+    /// What let an accepted connection in is over.
+    Expiry(ConnKey),
 }
 
 struct Ended {
@@ -156,6 +169,8 @@ pub enum Handle {
     Raw(SocketKey),
     Fetch,
     Watch,
+    Follow,
+    Admit(ConnKey),
 }
 
 impl ShardCore {
@@ -188,6 +203,10 @@ impl ShardCore {
             stopping: Stopping::No,
             fenced: false,
             counters: Counters::default(),
+            homes: Homes::new(&setup.rooms),
+            here: Here::new(setup.rooms.reader_bytes_max),
+            users: HashMap::new(),
+            overtaken: Vec::new(),
             resumed: Vec::new(),
             due: Vec::new(),
             setup,
@@ -240,7 +259,7 @@ impl ShardCore {
             Command::Refuse => self.refuse(),
             Command::Stop => return self.stop(now, ticket, fx),
             Command::Abandon => Ok(self.abandon(now, fx)),
-            Command::Room(command) => return self.room_command(now, ticket, context, command, fx),
+            Command::Room(command) => return self.room_command(now, ticket, command, fx),
         };
         fx.push(Effect::Answer { ticket, outcome });
         None
@@ -255,6 +274,8 @@ impl ShardCore {
             Handle::Fetch => {
                 self.followers.cancel(ticket);
             }
+            Handle::Follow => self.homes.stop_following(ticket),
+            Handle::Admit(key) => self.drop_connection(now, key, 1001, "gone", fx),
             Handle::Watch => self.watchers.retain(|(waiting, _)| *waiting != ticket),
         }
     }
@@ -278,14 +299,12 @@ impl ShardCore {
             self.fire(now, timer, fx);
         }
         self.due = due;
+        self.homes.expire(now, fx);
     }
 
     pub fn poll_timeout(&self) -> Option<Time> {
-        let timers = self.timers.next();
-        match (timers, self.publisher.poll_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let others = [self.publisher.poll_timeout(), self.homes.poll_timeout()];
+        self.timers.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Sockets whose outbox has something, once each.
@@ -344,7 +363,9 @@ impl ShardCore {
             let found = self.by_id.get(&connection.id);
             assert_eq!(found, Some(&key), "{} is not found by its id", connection.id);
             assert!(
-                connection.is_open() || connection.outbox.is_empty(),
+                connection.is_open()
+                    || connection.outbox.is_empty()
+                    || matches!(connection.phase, Phase::Admitted(_)),
                 "{}: frames without a socket",
                 connection.id
             );
@@ -365,6 +386,8 @@ impl ShardCore {
             assert!(self.connections.get(send.conn).is_some(), "a Send without a connection");
         }
         assert_eq!(in_flight, self.sends.len(), "a Send was dropped without an outcome");
+        self.homes.check();
+        self.here.check();
         if let Err(wrong) = self.publisher.check() {
             panic!("{wrong}");
         }
@@ -372,7 +395,7 @@ impl ShardCore {
 
     fn find(&self, id: &ConnectionId) -> Result<ConnKey, Fault> {
         let key = self.by_id.get(id).copied();
-        let known = |key: &ConnKey| self.connections.get(*key).is_none_or(|known| !known.is_prepared());
+        let known = |key: &ConnKey| self.connections.get(*key).is_none_or(|known| !known.is_hidden());
         key.filter(known).ok_or_else(|| Fault::not_found(id.as_str()))
     }
 

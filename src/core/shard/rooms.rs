@@ -1,32 +1,526 @@
-//! Rooms, as their shards see them.
+//! Rooms on their shards: commands about them, memberships, and what cores say to one another.
 
 use super::{Handle, ShardCore};
-use crate::core::{
-    id::Ticket,
-    io::{Context, Effects, SocketKey},
-    reason::Fault,
-    rooms::{Between, RoomCommand},
-    time::Now,
+use crate::{
+    core::{
+        connection::{Seat, SeatThen},
+        correlation::Kind,
+        id::{ConnKey, ConnectionId, Ticket},
+        io::{Answer, Effect, Effects, Outcome, SocketKey},
+        names::RoomName,
+        reason::{CloseCause, Fault, FaultKind},
+        rooms::{
+            Between, Entered, Format, Kept, Message, Position, Post, RoomAnswer, RoomCommand, RoomEffect,
+            SeatKey, Slow,
+            here::{Overtaken, Stuck, Wrote},
+        },
+        time::Now,
+    },
+    limits,
+    wire::{close, members, ws::Opcode},
 };
+use std::{sync::Arc, time::Duration};
 
 impl ShardCore {
     pub(super) fn room_command(
         &mut self,
-        _now: Now,
+        now: Now,
         ticket: Ticket,
-        _context: &Context,
-        _command: RoomCommand,
+        command: RoomCommand,
         fx: &mut Effects,
     ) -> Option<Handle> {
-        self.answer(ticket, Err(Fault::unimplemented("rooms")), fx);
+        let placed = |at| Ok(Answer::Room(RoomAnswer::Placed(at)));
+        let outcome = match command {
+            RoomCommand::Admit(admit) => return self.admit_accepted(now, ticket, *admit, fx),
+            RoomCommand::Join { id, room, after } => {
+                self.join(&id, room, after, ticket, fx);
+                return None;
+            }
+            RoomCommand::Leave { id, room } => self.leave(&id, &room, fx),
+            RoomCommand::Post { room, post } => self.homes.post(now, &room, post, fx).and_then(placed),
+            RoomCommand::Reserve(room) => self.homes.reserve(now, &room).and_then(placed),
+            RoomCommand::Fill { room, at, message } => {
+                self.homes.fill(now, &room, at, message, fx);
+                Ok(Answer::Done)
+            }
+            RoomCommand::Arrived { room, at, message } => {
+                self.homes.arrived(now, &room, at, message, fx);
+                Ok(Answer::Done)
+            }
+            RoomCommand::Resumed { room, head } => {
+                self.homes.resumed(now, &room, head, fx);
+                Ok(Answer::Done)
+            }
+            RoomCommand::History { room, after, limit } => {
+                self.homes.history(now, ticket, &room, after, limit, fx);
+                return None;
+            }
+            RoomCommand::Follow { room, after, limit } => {
+                return self.homes.follow(now, ticket, &room, after, limit, fx).then_some(Handle::Follow);
+            }
+            RoomCommand::List { prefix, after, limit } => Ok(self.list_rooms(&prefix, after.as_ref(), limit)),
+            RoomCommand::Members { room, after, limit } => {
+                Ok(self.list_members(&room, after.as_ref(), limit))
+            }
+            RoomCommand::PostToUser { user, post } => Ok(self.post_to_user(now, &user, &post, fx)),
+            RoomCommand::KickUser { user, code, reason } => Ok(self.kick_user(now, &user, code, &reason, fx)),
+        };
+        fx.push(Effect::Answer { ticket, outcome });
         None
     }
 
-    /// The socket of an admitted connection is there. False: it is not wanted any more.
-    pub fn attached(&mut self, _now: Now, _socket: SocketKey, _fx: &mut Effects) -> bool {
-        false
+    /// What another shard's core says, or this one's.
+    pub fn told(&mut self, now: Now, word: Between, fx: &mut Effects) {
+        match word {
+            Between::Enter { shard, room, seat, after } => {
+                self.homes.enter(now, shard, &room, seat, after, fx)
+            }
+            Between::Exit { shard, room } => self.homes.exit(now, shard, &room),
+            Between::Feed { room, post, source: _ } => {
+                // Refused only when a promised number keeps the room waiting: counted there.
+                if self.homes.post(now, &room, post, fx).is_err() {
+                    self.counters.feeds_refused += 1;
+                }
+            }
+            Between::Entered { room, seat, outcome } => self.entered(now, &room, seat, outcome, fx),
+            Between::Gap { room, gap } => self.here.gap(&room, &gap),
+            Between::Deliver { room, at, message } => {
+                self.here.deliver(&room, at, &message);
+                let mut overtaken = std::mem::take(&mut self.overtaken);
+                self.here.overtaken(&room, &mut overtaken);
+                for member in overtaken.drain(..) {
+                    self.overtook(now, member, fx);
+                }
+                self.overtaken = overtaken;
+            }
+        }
     }
 
-    /// What another shard's core says.
-    pub fn told(&mut self, _now: Now, _word: Between, _fx: &mut Effects) {}
+    /// What numbers rooms outside answers `Subscribe`.
+    pub fn room_subscribed(
+        &mut self,
+        now: Now,
+        room: &RoomName,
+        head: Result<Position, String>,
+        fx: &mut Effects,
+    ) {
+        self.homes.subscribed(now, room, head, fx);
+    }
+
+    /// And `Since`.
+    pub fn room_since(&mut self, now: Now, ticket: u64, kept: Result<Kept, String>, fx: &mut Effects) {
+        self.homes.since(now, ticket, kept, fx);
+    }
+
+    // ------------------------------------------------------------ memberships
+
+    fn join(
+        &mut self,
+        id: &ConnectionId,
+        room: RoomName,
+        after: Option<Position>,
+        ticket: Ticket,
+        fx: &mut Effects,
+    ) {
+        match self.find(id) {
+            Ok(key) if self.is_accepted(key) => {
+                self.enter(key, room, after, SeatThen::Caller(ticket), fx);
+            }
+            Ok(_) => {
+                let message =
+                    "a dialled connection feeds rooms (the field rooms of Connect) and is no member";
+                let fault = Fault { field: "id".into(), ..Fault::new(FaultKind::Unimplemented, message) };
+                self.answer(ticket, Err(fault), fx);
+            }
+            Err(fault) => self.answer(ticket, Err(fault), fx),
+        }
+    }
+
+    /// One more membership, or a new one in the place of the old: who comes back at a position is
+    /// told what came after it.
+    pub(super) fn enter(
+        &mut self,
+        key: ConnKey,
+        room: RoomName,
+        after: Option<Position>,
+        then: SeatThen,
+        fx: &mut Effects,
+    ) {
+        self.leave_room(key, &room, fx);
+        let (shard, shards) = (self.setup.shard, self.setup.shards);
+        let rules = &self.setup.rooms.rules;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let socket = connection.socket(key);
+        let Some(accepted) = connection.accepted.as_deref_mut() else { return };
+        if accepted.seats.len() > limits::ROOMS_PER_CONNECTION_MAX {
+            let message = format!("a connection is in at most {} rooms", limits::ROOMS_PER_CONNECTION_MAX);
+            let full = Fault::full(message, Duration::from_secs(1));
+            return self.not_entered(key, then, full, fx);
+        }
+        let nth = accepted.next_seat;
+        accepted.next_seat += 1;
+        let seat = Seat {
+            name: room.clone(),
+            room: self.here.entering(&room, || rules.slow(&room)),
+            nth,
+            index: None,
+            since: Position::default(),
+            then,
+        };
+        accepted.seats.push(seat);
+        let home = room.home(shards);
+        let word = Between::Enter { shard, room, seat: SeatKey { socket, nth }, after };
+        fx.push(Effect::Room(RoomEffect::Tell { shard: home, word }));
+    }
+
+    fn entered(
+        &mut self,
+        now: Now,
+        room: &RoomName,
+        seat: SeatKey,
+        outcome: Result<Entered, Fault>,
+        fx: &mut Effects,
+    ) {
+        let key = seat.socket.conn;
+        let connection = self.connections.get_mut(key).filter(|known| known.nth == seat.socket.nth);
+        let Some(accepted) = connection.and_then(|connection| connection.accepted.as_deref_mut()) else {
+            return;
+        };
+        let format = accepted.format;
+        let Some(place) = accepted.seats.iter().position(|known| known.nth == seat.nth) else { return };
+        let entered = match outcome {
+            Ok(entered) => entered,
+            Err(fault) => {
+                let seat = accepted.seats.swap_remove(place);
+                if self.here.gave_up(seat.room) {
+                    self.exit(room.clone(), fx);
+                }
+                if matches!(seat.then, SeatThen::Admission { .. }) {
+                    return self.not_admitted(now, key, fault, fx);
+                }
+                return self.not_entered(key, seat.then, fault, fx);
+            }
+        };
+        let seat_here = &mut accepted.seats[place];
+        seat_here.index = Some(self.here.entered(seat_here.room, seat.socket, format, entered.head));
+        seat_here.since = entered.head;
+        let then = std::mem::replace(&mut seat_here.then, SeatThen::Nobody);
+        self.tell_entered(key, room, format, then, entered, fx);
+        self.admitted(key, fx);
+    }
+
+    fn tell_entered(
+        &mut self,
+        key: ConnKey,
+        room: &RoomName,
+        format: Format,
+        then: SeatThen,
+        entered: Entered,
+        fx: &mut Effects,
+    ) {
+        let head = entered.head;
+        let recovered = entered.missed.as_ref().map(|missed| missed.recovered);
+        let (verb, said, tag) = match then {
+            SeatThen::Client { verb, resume, tag } => (verb, verb == members::Verb::Join || resume, tag),
+            SeatThen::Admission { resume } => (members::Verb::Resume, resume, None),
+            SeatThen::Caller(ticket) => {
+                let joined = RoomAnswer::Joined { head, recovered };
+                self.answer(ticket, Ok(Answer::Room(joined)), fx);
+                (members::Verb::Resume, recovered.is_some(), None)
+            }
+            SeatThen::Nobody => (members::Verb::Resume, false, None),
+        };
+        if said && format == Format::Numbered {
+            self.note(key, members::entered(verb, room, head, recovered, &tag));
+        }
+        for message in entered.missed.into_iter().flat_map(|missed| missed.messages) {
+            if let Some(at) = message.at(room) {
+                self.push_message(key, format, room, at, &message);
+            }
+        }
+    }
+
+    /// A message of a room for one member alone.
+    fn push_message(
+        &mut self,
+        key: ConnKey,
+        format: Format,
+        room: &RoomName,
+        at: Position,
+        message: &Message,
+    ) {
+        self.here.deliveries.recovered += 1;
+        match (format, message.kind) {
+            (Format::Numbered, _) => self.note(key, members::numbered(room, at, message)),
+            (Format::Verbatim, Kind::Text) => self.push_frame(key, Opcode::Text, message.payload.clone()),
+            (Format::Verbatim, Kind::Binary) | (Format::Binary, _) => {
+                self.push_frame(key, Opcode::Binary, message.payload.clone());
+            }
+        }
+    }
+
+    fn not_entered(&mut self, key: ConnKey, then: SeatThen, fault: Fault, fx: &mut Effects) {
+        match then {
+            SeatThen::Client { tag, .. } => self.refuse_client(key, &fault, &tag),
+            SeatThen::Caller(ticket) => self.answer(ticket, Err(fault), fx),
+            SeatThen::Admission { .. } | SeatThen::Nobody => {}
+        }
+    }
+
+    fn leave(&mut self, id: &ConnectionId, room: &RoomName, fx: &mut Effects) -> Outcome {
+        let key = self.find(id)?;
+        if !self.leave_room(key, room, fx) {
+            let message = format!("'{id}' is not in this room");
+            return Err(Fault { field: "room".into(), ..Fault::new(FaultKind::NotFound, message) });
+        }
+        Ok(Answer::Done)
+    }
+
+    /// False: it was no member.
+    pub(super) fn leave_room(&mut self, key: ConnKey, room: &RoomName, fx: &mut Effects) -> bool {
+        let accepted =
+            self.connections.get_mut(key).and_then(|connection| connection.accepted.as_deref_mut());
+        let Some(accepted) = accepted else { return false };
+        let Some(place) = accepted.seats.iter().position(|seat| seat.name == *room) else { return false };
+        let seat = accepted.seats.swap_remove(place);
+        self.unseat(seat, fx);
+        true
+    }
+
+    fn unseat(&mut self, seat: Seat, fx: &mut Effects) {
+        let empty = match seat.index {
+            None => self.here.gave_up(seat.room),
+            Some(index) => {
+                let (moved, empty) = self.here.leave(seat.room, index);
+                if let Some(moved) = moved {
+                    self.reseat(moved.socket, &seat.name, moved.index);
+                }
+                empty
+            }
+        };
+        if let SeatThen::Caller(ticket) = seat.then {
+            let fault = Fault::new(FaultKind::Unavailable, "it left while it was joining");
+            self.answer(ticket, Err(fault), fx);
+        }
+        if empty {
+            self.exit(seat.name, fx);
+        }
+    }
+
+    fn reseat(&mut self, socket: SocketKey, room: &RoomName, index: u32) {
+        let connection = self.connections.get_mut(socket.conn);
+        let accepted = connection.and_then(|connection| connection.accepted.as_deref_mut());
+        let seats = accepted.into_iter().flat_map(|accepted| &mut accepted.seats);
+        for seat in seats.filter(|seat| seat.name == *room) {
+            seat.index = Some(index);
+        }
+    }
+
+    fn exit(&mut self, room: RoomName, fx: &mut Effects) {
+        let home = room.home(self.setup.shards);
+        let word = Between::Exit { shard: self.setup.shard, room };
+        fx.push(Effect::Room(RoomEffect::Tell { shard: home, word }));
+    }
+
+    /// A connection ends: it is in no room any more.
+    pub(super) fn vacate(&mut self, key: ConnKey, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(accepted) = connection.accepted.as_deref_mut() else { return };
+        let (seats, expiry) = (std::mem::take(&mut accepted.seats), accepted.expiry.take());
+        let user = accepted.user.clone();
+        if let Some(expiry) = expiry {
+            self.timers.cancel(expiry);
+        }
+        for seat in seats {
+            self.unseat(seat, fx);
+        }
+        if let Some(user) = user {
+            self.forget_user(&user, key);
+        }
+    }
+
+    // ---------------------------------------------------------------- writing
+
+    pub fn rooms_want_turn(&self) -> bool {
+        self.here.wants_turn()
+    }
+
+    /// Writes rooms' messages to members that have not had them, about `budget` of them a turn.
+    pub fn flush_rooms(
+        &mut self,
+        now: Now,
+        mut budget: usize,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+    ) {
+        let mut stuck = Vec::new();
+        let connections = &self.connections;
+        let elsewhere = |socket: SocketKey, room: &RoomName, message: &Message| {
+            had_before(connections, socket, room, message)
+        };
+        self.here.flush(&mut budget, &elsewhere, write, &mut |socket, why| stuck.push((socket, why)));
+        self.remember_stuck(now, stuck);
+    }
+
+    /// The socket takes more: what its rooms have for it.
+    pub fn flush_seats(
+        &mut self,
+        now: Now,
+        socket: SocketKey,
+        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
+    ) {
+        let mut stuck = Vec::new();
+        let connections = &self.connections;
+        let elsewhere = |socket: SocketKey, room: &RoomName, message: &Message| {
+            had_before(connections, socket, room, message)
+        };
+        let accepted = connections.get(socket.conn).and_then(|connection| connection.accepted.as_deref());
+        for seat in accepted.into_iter().flat_map(|accepted| &accepted.seats) {
+            if let Some(index) = seat.index {
+                let mut keep = |socket, why| stuck.push((socket, why));
+                self.here.push(seat.room, index, &elsewhere, write, &mut keep);
+            }
+        }
+        if stuck.is_empty() {
+            self.took_all(socket);
+        }
+        self.remember_stuck(now, stuck);
+    }
+
+    fn remember_stuck(&mut self, now: Now, stuck: Vec<(SocketKey, Stuck)>) {
+        for (socket, why) in stuck {
+            if let Stuck::Rest(rest) = why
+                && let Some(connection) = self.connections.get_mut(socket.conn)
+            {
+                connection.outbox.begin(rest);
+                connection.heart.last_write = now.mono;
+            }
+            self.stalled(now, socket);
+        }
+    }
+
+    fn took_all(&mut self, socket: SocketKey) {
+        if let Some(connection) = self.connections.get_mut(socket.conn)
+            && connection.outbox.is_empty()
+            && let Some(stall) = connection.heart.stall.take()
+        {
+            self.timers.cancel(stall);
+        }
+    }
+
+    fn overtook(&mut self, now: Now, member: Overtaken, fx: &mut Effects) {
+        let key = member.socket.conn;
+        match member.slow {
+            Slow::Close => {
+                self.counters.slow_readers[0] += 1;
+                self.close_socket(key, close::TRY_AGAIN_LATER, "too slow for its rooms", fx);
+                return self.lost(now, key, CloseCause::SlowReader, "too far behind a room", fx);
+            }
+            Slow::DropOldest => self.counters.slow_readers[1] += 1,
+            Slow::KeepLatest(_) => self.counters.slow_readers[2] += 1,
+        }
+        if member.format == Format::Numbered && member.lost > 0 {
+            self.note(key, members::gap(&member.room, &member.gap));
+        }
+        for (at, message) in member.keep {
+            self.push_message(key, member.format, &member.room, at, &message);
+        }
+    }
+
+    // ------------------------------------------------------------------ lists
+
+    fn list_rooms(&self, prefix: &str, after: Option<&RoomName>, limit: usize) -> Answer {
+        let wanted = |name: &RoomName| {
+            !name.is_everyone() && name.as_str().starts_with(prefix) && after.is_none_or(|after| name > after)
+        };
+        let mut rooms: Vec<_> = self
+            .here
+            .iter()
+            .filter(|room| wanted(&room.name) && !room.members().is_empty())
+            .map(|room| (room.name.clone(), room.members().len() as u64))
+            .collect();
+        rooms.sort_unstable();
+        rooms.truncate(limit);
+        Answer::Room(RoomAnswer::Rooms(rooms))
+    }
+
+    fn list_members(&self, room: &RoomName, after: Option<&ConnectionId>, limit: usize) -> Answer {
+        let members =
+            self.here.find(room).and_then(|key| self.here.get(key)).map_or(&[][..], |room| room.members());
+        let connections = members.iter().filter_map(|member| self.connections.get(member.socket.conn));
+        let mut page: Vec<_> = connections
+            .filter(|connection| !connection.is_hidden() && after.is_none_or(|after| connection.id > *after))
+            .collect();
+        page.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        page.truncate(limit);
+        let infos = page.into_iter().map(|connection| connection.info()).collect();
+        Answer::Listed { infos, total: members.len() as u64 }
+    }
+
+    // ------------------------------------------------------------------ users
+
+    fn post_to_user(&mut self, now: Now, user: &Arc<str>, post: &Post, fx: &mut Effects) -> Answer {
+        let keys = self.users.get(user).cloned().unwrap_or_default();
+        let mut reached = 0;
+        for key in keys {
+            let bytes_max = self.setup.rooms.reader_bytes_max;
+            let Some(connection) = self.connections.get(key).filter(|connection| connection.is_open()) else {
+                continue;
+            };
+            let Some(format) = connection.accepted.as_ref().map(|accepted| accepted.format) else { continue };
+            if !connection.outbox.has_room(post.payload.len(), bytes_max) {
+                self.counters.slow_readers[0] += 1;
+                self.close_socket(key, close::TRY_AGAIN_LATER, "too slow", fx);
+                self.lost(now, key, CloseCause::SlowReader, "too far behind", fx);
+                continue;
+            }
+            reached += 1;
+            match (format, post.kind) {
+                (Format::Numbered, kind) => self.note(key, members::to_user(user, kind, &post.payload)),
+                (Format::Verbatim, Kind::Text) => self.push_frame(key, Opcode::Text, post.payload.clone()),
+                _ => self.push_frame(key, Opcode::Binary, post.payload.clone()),
+            }
+        }
+        Answer::Room(RoomAnswer::Count(reached))
+    }
+
+    fn kick_user(&mut self, now: Now, user: &Arc<str>, code: u16, reason: &str, fx: &mut Effects) -> Answer {
+        let keys = self.users.get(user).cloned().unwrap_or_default();
+        let kicked = keys.len() as u64;
+        for key in keys {
+            self.drop_connection(now, key, code, reason, fx);
+        }
+        Answer::Room(RoomAnswer::Count(kicked))
+    }
+
+    // ------------------------------------------------------------------ feeds
+
+    /// A message of a connection that feeds rooms.
+    pub(super) fn feed(&mut self, key: ConnKey, kind: Kind, payload: &[u8], fx: &mut Effects) {
+        let Some(feeds) = self.connections.get(key).and_then(|connection| connection.feeds.clone()) else {
+            return;
+        };
+        let post = Post { kind, payload: bytes::Bytes::copy_from_slice(payload) };
+        if self.setup.rooms.numbered_outside || self.setup.rooms.relayed {
+            return fx.push(Effect::Room(RoomEffect::Post { rooms: feeds, post }));
+        }
+        for room in feeds.iter() {
+            let shard = room.home(self.setup.shards);
+            let word = Between::Feed { room: room.clone(), post: post.clone(), source: key };
+            fx.push(Effect::Room(RoomEffect::Tell { shard, word }));
+        }
+    }
+}
+
+/// A message of several rooms is a socket's in the first of them that it is in.
+fn had_before(
+    connections: &crate::core::slab::Slab<Box<crate::core::connection::Connection>>,
+    socket: SocketKey,
+    room: &RoomName,
+    message: &Message,
+) -> bool {
+    let accepted = connections.get(socket.conn).and_then(|connection| connection.accepted.as_deref());
+    let Some(accepted) = accepted else { return false };
+    let before = message.places.iter().take_while(|place| place.room != *room);
+    let mut seats = before.flat_map(|place| accepted.seats.iter().map(move |seat| (place, seat)));
+    seats.any(|(place, seat)| seat.name == place.room && seat.index.is_some() && seat.since < place.at)
 }

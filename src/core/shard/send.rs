@@ -154,7 +154,8 @@ impl ShardCore {
         connection.heart.last_write = now.mono;
         own.bytes_out += taken as u64;
         counters.bytes_out += taken as u64;
-        connection.outbox.wrote(filled, taken, true, |origin, progress| match (origin, progress) {
+        let masked = connection.accepted.is_none();
+        connection.outbox.wrote(filled, taken, masked, |origin, progress| match (origin, progress) {
             (Origin::Send(ticket), Progress::Begun) => {
                 if let Some(send) = sends.get_mut(Place::unpack(ticket.0)) {
                     send.begun = true;

@@ -63,6 +63,10 @@ impl ShardCore {
             // Whose it is, its document says.
             return self.release_retired(now, key, fx);
         }
+        if connection.accepted.is_some() {
+            self.counters.closes[CloseCause::Draining.index()] += u64::from(connection.is_open());
+            return self.drop_connection(now, key, 1012, "service restart", fx);
+        }
         let (kept, open) = (connection.spec.settings.auto_reconnect, connection.is_open());
         match connection.phase {
             Phase::Dead | Phase::Dialling(_) => {}

@@ -20,6 +20,7 @@ impl ShardCore {
             Timer::Heart(key) => self.beat(now, key, fx),
             Timer::Stall(key) => self.stall_due(now, key, fx),
             Timer::Leaving(key) => self.leaving_due(now, key, fx),
+            Timer::Expiry(key) => self.expired(now, key, fx),
         }
     }
 
@@ -43,6 +44,7 @@ impl ShardCore {
             },
             Phase::Dead => self.unlist(now, key, fx),
             Phase::Prepared { .. } => self.drop_prepared(key, "nobody took it", fx),
+            Phase::Admitted(_) => self.drop_connection(now, key, 1001, "late", fx),
             Phase::Storing(_) | Phase::Open => {}
         }
     }

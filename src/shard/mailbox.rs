@@ -192,6 +192,11 @@ impl Mailbox {
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
+
+    /// Messages for rooms that whatever carries them did not take.
+    pub fn feeds_refused(&self) -> u64 {
+        self.feeds_refused.load(Ordering::Relaxed)
+    }
 }
 
 thread_local! {

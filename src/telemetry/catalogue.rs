@@ -6,6 +6,7 @@ mod embedded;
 mod fleet;
 mod peers;
 mod publish;
+mod rooms;
 mod shard;
 
 use super::snapshot::{Page, ShardView};
@@ -20,7 +21,7 @@ use crate::{
         redis::RedisStats,
     },
     core::{
-        counters::SendEnd,
+        counters::{SLOW_ACTIONS, SendEnd},
         reason::{CloseCause, DropReason, GapCause},
     },
     shard::metrics::Latency,
@@ -94,6 +95,9 @@ pub enum Set {
     ReplyOutcome,
     DaprError,
     DocumentCall,
+    /// Of one message to one member of a room.
+    DeliveryOutcome,
+    SlowAction,
 }
 
 impl Set {
@@ -107,7 +111,9 @@ impl Set {
             | Set::ForwardOutcome
             | Set::CacheOutcome
             | Set::CommandOutcome
-            | Set::ReplyOutcome => "outcome",
+            | Set::ReplyOutcome
+            | Set::DeliveryOutcome => "outcome",
+            Set::SlowAction => "action",
             Set::StreamEvent => "event",
             Set::DaprError => "kind",
             Set::DocumentCall => "call",
@@ -137,6 +143,10 @@ impl Set {
             Set::ReplyOutcome => ReplyOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
             Set::DaprError => ERROR_KINDS.to_vec(),
             Set::DocumentCall => vec!["read", "write"],
+            Set::DeliveryOutcome => {
+                vec!["delivered", "repeated", "left", "dropped_closed", "dropped_oldest", "dropped_latest"]
+            }
+            Set::SlowAction => SLOW_ACTIONS.to_vec(),
         }
     }
 }
@@ -157,6 +167,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         shard::SHARD,
         shard::CONNECTIONS,
         publish::PUBLISH,
+        rooms::ROOMS,
         fleet::FLEET,
         peers::PEERS,
         peers::COMMANDS,

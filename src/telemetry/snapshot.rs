@@ -10,6 +10,7 @@ use crate::{
     core::{
         counters::Counters,
         publish,
+        rooms::{here::Deliveries, home::HomeCounters},
         shard::{Gauges, ShardCore},
     },
     fleet,
@@ -24,6 +25,8 @@ pub struct ShardSnapshot {
     pub gauges: Gauges,
     pub publish: publish::Counters,
     pub publisher: publish::Gauges,
+    pub deliveries: Deliveries,
+    pub homes: HomeCounters,
     pub metrics: ShardMetrics,
     /// Callers that wait for an answer.
     pub waiting: usize,
@@ -41,6 +44,8 @@ impl ShardSnapshot {
             gauges: core.gauges(),
             publish: core.publisher().counters().clone(),
             publisher: core.publisher().gauges(),
+            deliveries: core.deliveries(),
+            homes: core.home_counters(),
             ..ShardSnapshot::default()
         }
     }
@@ -53,6 +58,7 @@ pub struct ShardView {
     pub busy_seconds: f64,
     pub mailbox_depth: usize,
     pub mailbox_refused: u64,
+    pub feeds_refused: u64,
     pub inner: ShardSnapshot,
 }
 
@@ -62,6 +68,7 @@ impl ShardView {
         self.up = fresh.is_some();
         self.mailbox_depth = mailbox.len();
         self.mailbox_refused = mailbox.refused();
+        self.feeds_refused = mailbox.feeds_refused();
         // A thread that has ended keeps what it used.
         self.busy_seconds = busy_seconds.unwrap_or(self.busy_seconds);
         if let Some(fresh) = fresh {

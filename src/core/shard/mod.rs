@@ -37,8 +37,8 @@ use crate::{
         ring::Ring,
         rooms::{
             self as rooms_of,
-            here::{Here, Overtaken},
-            home::Homes,
+            here::{Deliveries, Here, Overtaken},
+            home::{HomeCounters, Homes},
         },
         slab::Slab,
         spec::Tags,
@@ -332,6 +332,15 @@ impl ShardCore {
         &self.counters
     }
 
+    /// What became of rooms' messages, member by member.
+    pub fn deliveries(&self) -> Deliveries {
+        self.here.deliveries
+    }
+
+    pub fn home_counters(&self) -> HomeCounters {
+        self.homes.counters
+    }
+
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
     }
@@ -342,7 +351,14 @@ impl ShardCore {
         gauges.followers = self.followers.len() as u64;
         gauges.sends_in_flight = self.sends.len() as u64;
         gauges.timers = self.timers.len() as u64;
+        gauges.rooms = self.here.len() as u64;
+        gauges.room_members = self.here.iter().map(|room| room.members().len() as u64).sum();
+        gauges.room_backlog_bytes = self.here.held_bytes();
+        gauges.deliveries_in_flight = self.here.in_flight();
+        gauges.homes = self.homes.len() as u64;
+        gauges.history_bytes = self.homes.kept_bytes() as u64;
         for (_, connection) in self.connections.iter() {
+            gauges.accepted += u64::from(connection.accepted.is_some() && connection.is_open());
             gauges.connections[connection.status() as usize] += 1;
             gauges.outbox_bytes += connection.outbox.queued_bytes() as u64;
             gauges.reads_paused += u64::from(connection.reads_paused);
@@ -474,6 +490,13 @@ pub struct Gauges {
     pub followers: u64,
     pub sends_in_flight: u64,
     pub timers: u64,
+    pub accepted: u64,
+    pub rooms: u64,
+    pub room_members: u64,
+    pub room_backlog_bytes: u64,
+    pub deliveries_in_flight: u64,
+    pub homes: u64,
+    pub history_bytes: u64,
 }
 
 /// For lanes that keep the latest message of each key.

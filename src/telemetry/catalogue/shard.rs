@@ -76,7 +76,8 @@ pub(super) const CONNECTIONS: &[Metric] = &[
         "wsm_messages_total",
         "Messages read from peers and messages written whole to them.",
         Read::ShardSet(Set::Direction, |shard, n| {
-            [shard.inner.core.messages_in, shard.inner.core.messages_out][n] as f64
+            let to_members = shard.inner.deliveries.delivered;
+            [shard.inner.core.messages_in, shard.inner.core.messages_out + to_members][n] as f64
         }),
     ),
     counter(

@@ -16,7 +16,10 @@
 //! in the connection's document and changes by compare-and-set, each time with a higher epoch. What
 //! the dead leave is taken one by one. A call for what is elsewhere is passed on once, to its owner.
 //!
-//! # Three lives of a message
+//! Sockets that come to us are connections as well, and members of rooms. Whoever holds a socket owns
+//! it: nothing of an accepted connection is stored, and its id names the instance that has it.
+//!
+//! # Four lives of a message
 //!
 //! **Send.** An edge checks the request and knows the shard by the id. On that shard's own thread
 //! it calls the core; from another one the command goes through the bounded mailbox. The core
@@ -33,6 +36,13 @@
 //! topic's log, and answered when there is something; nothing is pushed into a queue that could
 //! grow. Who was overtaken gets a gap record and goes on.
 //!
+//! **Room.** The room's home, a shard, gives a post its number, keeps it, and sends one word to each
+//! shard that has members. Such a shard appends the encoded frame once for each wire format in use; a
+//! member is a position in that log. At the end of the turn each member gets all that it has not had in
+//! one write. Who takes nothing stays where it is and costs nothing, until the log overtakes it. With
+//! something outside that numbers rooms (Redis, or the fleet's own sequencers) the home checks that
+//! what comes is whole instead, asks for what is missing, and announces what nobody has.
+//!
 //! # Where things are
 //!
 //! - [`core`](crate::core): the pure core. Small machines, each with its tests beside it:
@@ -46,10 +56,12 @@
 //!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::redact`: hostile
 //!     input and secrets. `core::json`: one field out of a message without parsing it.
 //!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
+//!   - `core::rooms`: `home` (numbers, history, who listens), `here` and `log` (members as positions),
+//!     `rules`. `core::shard::{accepted, rooms}` seat connections in them.
 //!   - `core::fleet`: who owns what: the lease, claims, the watch over others, adoption. Its `sim` is
 //!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
-//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
-//!   close codes.
+//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
+//!   (`members`), CloudEvents (`event`), cursors, close codes.
 //! - [`limits`](crate::limits): every bound, with its reason.
 //! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
 //!   waits; each call takes a completion.

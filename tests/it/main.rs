@@ -16,6 +16,7 @@ mod publish;
 mod real;
 mod receive;
 mod restart;
+mod rooms;
 mod security;
 mod send;
 mod status;

@@ -15,9 +15,11 @@ pub mod repo;
 pub mod service;
 pub mod sidecar;
 pub mod upstream;
+pub mod visitor;
 pub mod wait;
 
 pub use grpc::{Client, fault};
 pub use service::Service;
 pub use upstream::{Peer, Upstream};
+pub use visitor::Visitor;
 pub use wait::{wait_for, wait_long, within};

@@ -7,6 +7,7 @@ mod fleet;
 mod handover;
 mod open;
 mod restore;
+mod rooms;
 
 pub use open::report as backend_report;
 

@@ -419,6 +419,8 @@ pub const ROOM_FILL_PATIENCE: Duration = Duration::from_secs(1);
 pub const ROOM_QUEUE_MAX: usize = 10_000;
 /// Messages from outside that wait at a home behind a hole: what a room keeps, by default.
 pub const ROOM_AHEAD_MAX: usize = 1000;
+/// Messages of another room system that wait to be numbered here.
+pub const RELAY_QUEUE_MAX: usize = 16_384;
 /// Before what numbers rooms outside is asked again for what is missing.
 pub const ROOM_REFILL_PAUSE: Duration = Duration::from_millis(500);
 /// A room without members stays subscribed this long: members come back.

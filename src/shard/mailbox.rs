@@ -54,6 +54,7 @@ pub enum Mail {
     /// What numbers rooms outside answers.
     RoomSubscribed(RoomName, Result<Position, String>),
     RoomSince(u64, Result<Kept, String>),
+    RoomResumed(RoomName, Position),
     /// Runs on the shard's thread: snapshots for metrics.
     Inspect(Box<dyn FnOnce(&Local) + Send>),
 }
@@ -279,6 +280,18 @@ impl Hub {
         } else {
             self.shards[shard as usize].push(Mail::Attach { socket, io, ahead });
         }
+    }
+
+    /// Hands a command to a shard, whose answer nobody waits for. Refused when its mailbox is full.
+    pub fn post(&self, shard: u32, command: Command) -> Result<(), Fault> {
+        let mail = Mail::Command { context: Context::default(), command, reply: Reply::Nobody };
+        self.shards.get(shard as usize).ok_or_else(gone)?.post(mail)
+    }
+
+    /// What numbers a room outside was away, and is at this number now. Never refused: there is one
+    /// for each room that is heard.
+    pub fn resumed(&self, room: RoomName, head: Position) {
+        self.tell(room.home(self.shards()), Mail::RoomResumed(room, head));
     }
 
     /// A word of one core to another's.

@@ -136,6 +136,10 @@ impl Local {
                 let now = self.now();
                 self.step(|core, fx| core.room_since(now, ticket, kept, fx));
             }
+            Mail::RoomResumed(room, head) => {
+                let now = self.now();
+                self.step(|core, fx| core.room_resumed(now, &room, head, fx));
+            }
             Mail::Inspect(look) => look(self),
         }
     }

@@ -21,6 +21,8 @@ pub enum Reply {
     Once(oneshot::Sender<Outcome>, Option<Arc<Mailbox>>),
     /// One of many answers to a stream on another thread, with the stream's own number for it.
     Stream(mpsc::Sender<(u64, Outcome)>, u64),
+    /// Nobody wants the answer.
+    Nobody,
 }
 
 impl Reply {
@@ -28,6 +30,7 @@ impl Reply {
         match self {
             Reply::Once(reply, _) => reply.is_closed(),
             Reply::Stream(reply, _) => reply.is_closed(),
+            Reply::Nobody => false,
         }
     }
 
@@ -38,6 +41,7 @@ impl Reply {
             Reply::Once(reply, None) => drop(reply.send(outcome)),
             // There is room: a stream keeps no more commands under way than its channel holds.
             Reply::Stream(reply, number) => drop(reply.try_send((number, outcome))),
+            Reply::Nobody => {}
         }
     }
 }

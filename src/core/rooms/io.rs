@@ -38,11 +38,6 @@ pub enum RoomCommand {
         at: Position,
         message: Arc<Message>,
     },
-    /// To the home: what numbers the room was away, and is at this number now.
-    Resumed {
-        room: RoomName,
-        head: Position,
-    },
     /// To the home. Answered with `Kept`.
     History {
         room: RoomName,

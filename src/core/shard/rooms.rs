@@ -47,10 +47,6 @@ impl ShardCore {
                 self.homes.arrived(now, &room, at, message, fx);
                 Ok(Answer::Done)
             }
-            RoomCommand::Resumed { room, head } => {
-                self.homes.resumed(now, &room, head, fx);
-                Ok(Answer::Done)
-            }
             RoomCommand::History { room, after, limit } => {
                 self.homes.history(now, ticket, &room, after, limit, fx);
                 return None;
@@ -105,6 +101,11 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         self.homes.subscribed(now, room, head, fx);
+    }
+
+    /// It was away, and its last number is this one now.
+    pub fn room_resumed(&mut self, now: Now, room: &RoomName, head: Position, fx: &mut Effects) {
+        self.homes.resumed(now, room, head, fx);
     }
 
     /// And `Since`.

@@ -65,7 +65,8 @@ impl Visitor {
             let name: HeaderName = name.parse().expect("a header's name");
             request.headers_mut().append(name, HeaderValue::from_str(value).expect("a header's value"));
         }
-        let (socket, response) = within("the handshake", client_async(request, tcp)).await.map_err(Box::new)?;
+        let (socket, response) =
+            within("the handshake", client_async(request, tcp)).await.map_err(Box::new)?;
         Ok(Visitor { socket, response })
     }
 

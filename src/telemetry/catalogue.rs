@@ -4,6 +4,7 @@
 mod backends;
 mod embedded;
 mod fleet;
+mod ingress;
 mod peers;
 mod publish;
 mod shard;
@@ -12,7 +13,7 @@ use super::snapshot::{Page, ShardView};
 use crate::{
     api::{
         commands::counters::{CommandOutcome, ReplyOutcome},
-        counters::ForwardOutcome,
+        counters::{ForwardOutcome, WsRefusal},
     },
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
@@ -94,6 +95,8 @@ pub enum Set {
     ReplyOutcome,
     DaprError,
     DocumentCall,
+    /// Why an opening handshake was refused.
+    WsRefusal,
 }
 
 impl Set {
@@ -112,7 +115,7 @@ impl Set {
             Set::DaprError => "kind",
             Set::DocumentCall => "call",
             Set::CloseCause | Set::GapCause => "cause",
-            Set::DropReason => "reason",
+            Set::DropReason | Set::WsRefusal => "reason",
             Set::Stage | Set::DiskStage => "stage",
         }
     }
@@ -137,6 +140,7 @@ impl Set {
             Set::ReplyOutcome => ReplyOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
             Set::DaprError => ERROR_KINDS.to_vec(),
             Set::DocumentCall => vec!["read", "write"],
+            Set::WsRefusal => WsRefusal::ALL.iter().map(|reason| reason.name()).collect(),
         }
     }
 }
@@ -158,6 +162,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         shard::CONNECTIONS,
         publish::PUBLISH,
         fleet::FLEET,
+        ingress::INGRESS,
         peers::PEERS,
         peers::COMMANDS,
         embedded::EMBEDDED,

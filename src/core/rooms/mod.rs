@@ -7,6 +7,8 @@
 //! member is a cursor. Between them go the words of `Between`.
 
 pub mod io;
+pub mod request;
+pub mod route;
 mod rules;
 
 pub use crate::core::names::RoomName;

@@ -5,6 +5,7 @@ mod commands;
 mod drain;
 mod fleet;
 mod handover;
+mod ingress;
 mod open;
 mod restore;
 mod rooms;
@@ -17,7 +18,7 @@ use crate::{
         admin::{self, AdminHooks},
         certs::Certificates,
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters},
+        counters::{Counters as EdgeCounters, PeerCounters, WsCounters},
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
@@ -91,6 +92,7 @@ struct Instance {
     fleet: Option<Handle>,
     edge: Arc<EdgeCounters>,
     peers: Arc<PeerCounters>,
+    ingress: Arc<WsCounters>,
     commands: Arc<CommandCounters>,
     started: Started,
     config: Arc<Config>,
@@ -127,6 +129,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         fleet: fleet.as_ref().map(|fleet| fleet.handle.clone()),
         edge: Arc::default(),
         peers: Arc::default(),
+        ingress: Arc::default(),
         commands: Arc::default(),
         started: Started {
             http: http_at,
@@ -182,6 +185,7 @@ async fn manage(
             backend: instance.backend.clone(),
             edge: instance.edge.clone(),
             peers: instance.peers.clone(),
+            ingress: instance.ingress.clone(),
             commands: instance.commands.clone(),
             fleet: instance.fleet.clone(),
         }),
@@ -283,6 +287,7 @@ impl Part {
     async fn serve(self) -> Result<(), Failure> {
         let config = &self.instance.config;
         let setup = setup(config, self.shard, self.seed);
+        let tls = self.world.dialler.tls.clone();
         let local = Local::start(self.shard, setup, self.mailbox, self.world);
         let service = Service::new(Inner {
             hub: self.instance.hub.clone(),
@@ -311,6 +316,7 @@ impl Part {
         let http_settings = HttpSettings {
             cors_origins: config.cors_origins.clone(),
             counters: counters.clone(),
+            ingress: Some(ingress::start(&self.instance, &service, tls)?),
             ..HttpSettings::default()
         };
         let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
@@ -390,7 +396,7 @@ fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
             ..Bounds::default()
         },
         lifecycle_topic: config.lifecycle_topic.as_str().into(),
-        rooms: crate::core::rooms::Setup::default(),
+        rooms: ingress::rooms(config),
         seed,
     }
 }

@@ -433,3 +433,34 @@ pub const ROOM_FOLLOWERS_MAX: usize = 4096;
 pub const ROOM_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// The subprotocol with numbers.
 pub const ROOMS_SUBPROTOCOL: &str = "wsm.rooms.v1";
+// Sockets that are accepted.
+/// Routes by which clients come in: each opening handshake looks through them.
+pub const ROUTES_MAX: usize = 256;
+/// Rules for rooms: each new room looks through them.
+pub const ROOM_RULES_MAX: usize = 256;
+/// A token: a header of HTTP holds it, and others beside it.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Keys that tokens may be signed with: a token without a kid is tried with each of its algorithm.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// The file with them.
+pub const TOKEN_KEYS_BYTES_MAX: usize = 256 * 1024;
+/// Who somebody is, by a token or an authoriser.
+pub const USER_BYTES_MAX: usize = 256;
+/// Names and beginnings of rooms in one credential: it is kept for as long as its connection lives.
+pub const CREDENTIAL_ROOMS_MAX: usize = 256;
+/// For a shard to take a connection in: its rooms may have to be subscribed to outside first.
+pub const ADMIT_WAIT: Duration = Duration::from_secs(10);
+/// When a client that was refused for a bound may come again.
+pub const ADMIT_RETRY: Duration = Duration::from_secs(1);
+/// Addresses of accepted connections that one thread keeps for the next who come by the same.
+pub const ACCEPTED_SPECS_KEPT: usize = 4096;
+/// Questions to the authoriser under way from one thread; beyond it clients are told to come again.
+pub const AUTHORISER_IN_FLIGHT: usize = 256;
+/// Connections to the authoriser that one thread keeps for the next question.
+pub const AUTHORISER_KEPT: usize = 2;
+/// One answer of the authoriser.
+pub const AUTHORISER_ANSWER_BYTES_MAX: usize = 64 * 1024;
+pub const AUTHORISER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+pub const AUTHORISER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// How often trouble with the authoriser is logged: every handshake would say the same.
+pub const AUTHORISER_LOG_EVERY: Duration = Duration::from_secs(60);

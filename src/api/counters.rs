@@ -114,6 +114,73 @@ counters! {
     }
 }
 
+/// Why an opening handshake was refused, as `WsCounters` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WsRefusal {
+    /// No opening handshake, or a broken one.
+    Handshake,
+    /// The URL names rooms, places or an id that cannot be.
+    Arguments,
+    Origin,
+    /// No or bad credentials.
+    Credentials,
+    /// Good ones that do not reach so far.
+    Forbidden,
+    /// The authoriser said no.
+    Authoriser,
+    /// It could not be asked, or its answer made no sense.
+    AuthoriserFailed,
+    /// A bound was reached.
+    Full,
+    /// The shard did not take it in.
+    Unavailable,
+}
+
+impl WsRefusal {
+    pub const ALL: &'static [WsRefusal] = &[
+        WsRefusal::Handshake,
+        WsRefusal::Arguments,
+        WsRefusal::Origin,
+        WsRefusal::Credentials,
+        WsRefusal::Forbidden,
+        WsRefusal::Authoriser,
+        WsRefusal::AuthoriserFailed,
+        WsRefusal::Full,
+        WsRefusal::Unavailable,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            WsRefusal::Handshake => "handshake",
+            WsRefusal::Arguments => "arguments",
+            WsRefusal::Origin => "origin",
+            WsRefusal::Credentials => "credentials",
+            WsRefusal::Forbidden => "forbidden",
+            WsRefusal::Authoriser => "authoriser",
+            WsRefusal::AuthoriserFailed => "authoriser_failed",
+            WsRefusal::Full => "full",
+            WsRefusal::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// How WebSocket clients came in.
+#[derive(Debug, Default)]
+pub struct WsCounters {
+    /// A 101 was answered.
+    pub accepted: Counter,
+    /// The client was gone before it had its 101.
+    pub vanished: Counter,
+    refused: [Counter; WsRefusal::ALL.len()],
+}
+
+impl WsCounters {
+    /// In the order of `WsRefusal::ALL`.
+    pub const fn refused(&self, reason: WsRefusal) -> &Counter {
+        &self.refused[reason as usize]
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

@@ -11,6 +11,7 @@ use super::{
     openapi, rest,
     service::Service,
     status,
+    ws::Ingress,
 };
 use crate::core::reason::{Fault, FaultKind};
 use axum::{Router, body::Body};
@@ -34,8 +35,10 @@ pub struct HttpSettings {
     /// Origins whose pages may call; `*` for all.
     pub cors_origins: Vec<String>,
     pub counters: Arc<Counters>,
-    /// Further routes of this port: WebSocket ingress, console.
+    /// Further routes of this port.
     pub extra: Router,
+    /// How WebSockets come in; None: they do not.
+    pub ingress: Option<Ingress>,
 }
 
 /// Everything that the HTTP port answers.
@@ -57,8 +60,11 @@ pub fn router(service: &Service, settings: HttpSettings) -> HttpEdge {
         .merge(health::router(service))
         .merge(openapi::router())
         .merge(settings.extra)
-        .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method);
+    let routes = match settings.ingress {
+        Some(ingress) => routes.fallback(move |request| ingress.clone().answer(request)),
+        None => routes.fallback(unknown_route),
+    };
     HttpEdge(Arc::new(Inner {
         routes,
         web: GrpcWebLayer::new().layer(grpc.clone()),

@@ -30,3 +30,4 @@ pub mod status;
 mod testing;
 mod update;
 pub mod validate;
+pub mod ws;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     core::{
-        id::ConnectionId,
+        id::{self, ConnectionId},
         io::{Answer, Command, Context, List, Send as SendCommand, Update},
         names,
         reason::{Fault, FaultKind},
@@ -123,6 +123,19 @@ impl Service {
         &self.0.defaults
     }
 
+    /// All shards of this instance.
+    pub(super) fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// By which minted ids of accepted connections name this instance, so that others find it.
+    pub fn instance_code(&self) -> Arc<str> {
+        match &self.1 {
+            Some(peers) => id::instance_code(&peers.fleet().directory.me()).into(),
+            None => self.0.hub.code().clone(),
+        }
+    }
+
     pub(super) fn mint(&self) -> ConnectionId {
         self.0.hub.mint()
     }
@@ -148,7 +161,7 @@ impl Service {
         self.0.readiness.condition()
     }
 
-    fn started(&self) -> Answered<()> {
+    pub(super) fn started(&self) -> Answered<()> {
         if self.0.hub.shards() > 0 { Ok(()) } else { Err(Fault::new(FaultKind::Unavailable, "not started")) }
     }
 

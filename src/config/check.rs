@@ -1,6 +1,8 @@
 //! What no single setting can tell: relations between settings, files, and what this version
 //! does not build. Nothing stops at the first problem.
 
+mod ingress;
+
 use super::{
     Backend, Config, schema,
     sources::Resolved,
@@ -31,6 +33,7 @@ pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
     backend(config, values, findings);
     addresses(config, values, findings);
     relations(config, values, findings);
+    ingress::check(config, values, findings);
     tls(config, values, findings);
     files(config, values, findings);
 }

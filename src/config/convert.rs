@@ -1,12 +1,21 @@
 //! From the table's values to the plain ones that the process runs by: once, at start.
 
 use super::{
-    Backend, BusConfig, BusFsync, Config, DaprConfig, HostPort, LogFormat, LogLevel, PublishConfig,
-    ReconnectConfig, Secret, StoreFsync, TlsFiles, render, sources::Resolved,
+    Backend, BusConfig, BusFsync, Config, DaprConfig, HostPort, IngressConfig, LogFormat, LogLevel,
+    PublishConfig, ReconnectConfig, RoomsConfig, Secret, StoreFsync, TlsFiles, TokenConfig, render,
+    room_rule, sources::Resolved,
+};
+use crate::core::{
+    origin::Origins,
+    rooms::{
+        History, Rules, Slow,
+        route::{Auth, Route},
+    },
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,6 +62,8 @@ pub fn convert(v: &Resolved) -> Config {
         outbox_bytes_max: size(v, "outbox_bytes_max"),
         mailbox_max: size(v, "mailbox_max"),
         ring_bytes: size(v, "ring_bytes"),
+        rooms: rooms(v),
+        ingress: ingress(v),
         publish: publish(v),
         bus: bus(v),
         store_fsync: match v.text("store_fsync") {
@@ -82,6 +93,37 @@ fn dapr(v: &Resolved) -> DaprConfig {
         state_store_name: text(v, "state_store_name"),
         max_body_bytes: size(v, "dapr_max_body_bytes"),
         bulk_in_flight: size(v, "bulk_in_flight"),
+    }
+}
+
+fn rooms(v: &Resolved) -> RoomsConfig {
+    let history = History {
+        messages: size(v, "room_history_messages"),
+        bytes: size(v, "room_history_bytes"),
+        age: span(v, "room_history_age"),
+    };
+    let rules = v.list("room_rule");
+    let rules = rules.iter().filter_map(|text| room_rule::parse(text, history).ok()).collect();
+    RoomsConfig {
+        rules: Arc::new(Rules { rules, history, slow: Slow::default() }),
+        history_bytes_max: size(v, "rooms_history_bytes"),
+        reader_bytes_max: size(v, "reader_bytes_max"),
+    }
+}
+
+fn ingress(v: &Resolved) -> IngressConfig {
+    let token = || {
+        let (audience, issuer) = (v.text("token_audience")?, v.text("token_issuer")?);
+        Some(TokenConfig { keys: path(v, "token_keys")?, audience: audience.into(), issuer: issuer.into() })
+    };
+    IngressConfig {
+        routes: v.list("route").iter().filter_map(|text| Route::parse(text).ok()).collect(),
+        auth: v.text("ws_auth").and_then(Auth::named).unwrap_or_default(),
+        origins: Origins::of(&v.list("ws_origin")).unwrap_or_default(),
+        token: token(),
+        token_in_query: v.switch("ws_token_in_query"),
+        authoriser: secret(v, "ws_authoriser"),
+        authoriser_timeout: span(v, "ws_authoriser_timeout_ms"),
     }
 }
 

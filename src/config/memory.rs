@@ -54,6 +54,7 @@ impl MemoryBound {
             always("read buffers", limits::READ_BUFFER_BYTES as u64, shards),
             always("write buffers", limits::WRITE_BUFFER_BYTES as u64, shards),
             row("rings", config.ring_bytes as u64, shards),
+            row("histories of rooms", config.rooms.history_bytes_max as u64, shards),
             row("publish queues", config.publish.queue_bytes as u64, shards),
             row("batches under way", under_way, shards),
             row("answers to followers", followers, shards),

@@ -8,6 +8,7 @@ mod derive;
 mod memory;
 mod nearest;
 mod render;
+mod room_rule;
 pub mod schema;
 pub mod sources;
 #[cfg(test)]
@@ -18,6 +19,13 @@ pub use memory::MemoryBound;
 pub use render::{help, markdown_table};
 pub use value::HostPort;
 
+use crate::core::{
+    origin::Origins,
+    rooms::{
+        Rules,
+        route::{Auth, Route},
+    },
+};
 use render::Shown;
 use sources::{Environment, Given};
 use std::{
@@ -146,6 +154,36 @@ pub struct BusConfig {
     pub topic_age_max: Duration,
 }
 
+/// Of one shard.
+#[derive(Clone, Debug)]
+pub struct RoomsConfig {
+    pub rules: Arc<Rules>,
+    /// All histories.
+    pub history_bytes_max: usize,
+    pub reader_bytes_max: usize,
+}
+
+/// What tokens are judged by.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    pub keys: PathBuf,
+    pub audience: String,
+    pub issuer: String,
+}
+
+/// How WebSockets come in.
+#[derive(Clone, Debug)]
+pub struct IngressConfig {
+    pub routes: Vec<Route>,
+    pub auth: Auth,
+    pub origins: Origins,
+    pub token: Option<TokenConfig>,
+    pub token_in_query: bool,
+    /// A URL.
+    pub authoriser: Option<Secret>,
+    pub authoriser_timeout: Duration,
+}
+
 /// Everything the process runs by, as plain values.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -197,6 +235,9 @@ pub struct Config {
     pub mailbox_max: usize,
     /// In one shard.
     pub ring_bytes: usize,
+
+    pub rooms: RoomsConfig,
+    pub ingress: IngressConfig,
 
     pub publish: PublishConfig,
     pub bus: BusConfig,

@@ -94,8 +94,8 @@ fn explained(setting: &Setting) -> String {
     if !range.is_empty() {
         let _ = write!(text, " ({range})");
     }
-    if setting.kind.repeatable() {
-        text.push_str(" Repeatable; comma separated in the environment.");
+    if let Some((_, separator)) = setting.kind.separator() {
+        let _ = write!(text, " Repeatable; {separator} separated in the environment.");
     }
     text
 }

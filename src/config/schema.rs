@@ -1,7 +1,10 @@
 //! The one table of settings. Flags, environment variables, TOML keys, help, README and the
 //! effective configuration are all made from it, so that they cannot drift apart.
 
-use super::value::{Choice, Kind, Unit, Value};
+use super::{
+    room_rule,
+    value::{Choice, Kind, Unit, Value},
+};
 use crate::limits;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ pub enum Group {
     Backend,
     Dialling,
     Connections,
+    Rooms,
     Publishing,
     Embedded,
     Operation,
@@ -24,6 +28,7 @@ impl Group {
         Group::Backend,
         Group::Dialling,
         Group::Connections,
+        Group::Rooms,
         Group::Publishing,
         Group::Embedded,
         Group::Operation,
@@ -36,6 +41,7 @@ impl Group {
             Group::Backend => "Backend",
             Group::Dialling => "Dialling",
             Group::Connections => "Connections",
+            Group::Rooms => "Rooms",
             Group::Publishing => "Publishing",
             Group::Embedded => "Embedded log and store",
             Group::Operation => "Operation",
@@ -210,6 +216,7 @@ const HOUR: Duration = secs(3600);
 pub const BACKENDS: &[Choice] = &[one("embedded"), one("dapr"), one("redis")];
 pub const BUS_FSYNC: &[Choice] = &[one("always"), one("interval"), one("unsafe-never")];
 pub const STORE_FSYNC: &[Choice] = &[one("always"), one("unsafe-never")];
+pub const WS_AUTH: &[Choice] = &[one("open"), one("token"), one("authoriser")];
 pub const LOG_FORMATS: &[Choice] = &[one("text"), one("json")];
 /// The names of the earlier service beside ours.
 pub const LOG_LEVELS: &[Choice] = &[
@@ -221,7 +228,7 @@ pub const LOG_LEVELS: &[Choice] = &[
     named("off", &["none"]),
 ];
 
-use Group::{Backend, Connections, Dialling, Embedded, Instance, Listening, Operation, Publishing};
+use Group::{Backend, Connections, Dialling, Embedded, Instance, Listening, Operation, Publishing, Rooms};
 
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
@@ -336,6 +343,40 @@ pub const SETTINGS: &[Setting] = &[
         "Commands that wait at one shard; beyond it callers get RESOURCE_EXHAUSTED."),
     setting(Connections, "ring_bytes", size(64 * KIB, 64 * GIB), Preset::Bytes(limits::RING_BYTES_DEFAULT),
         "Messages that one shard keeps for followers that come back."),
+
+    setting(Rooms, "route", Kind::Routes, Preset::None,
+        "Path by which WebSocket clients come in, beside /ws/{room} and /ws?room=..., such as '/chat/{user} \
+         rooms=lobby,user-{user} messages=protocol'. Keys: id, rooms, messages (ignore, protocol, publish:TOPIC, \
+         room:NAME), subprotocols, format (verbatim, binary), auth, origin."),
+    setting(Rooms, "ws_auth", Kind::Choice(WS_AUTH), Preset::Text("open"),
+        "Who may come in: anybody, the bearer of a signed token, or whom --ws-authoriser lets in; a route may say otherwise."),
+    setting(Rooms, "ws_origin", Kind::Origins, Preset::Derived("this server's own, by the Host header"),
+        "Origin whose pages may open a WebSocket, exactly: scheme, host and port; * allows all. Clients that are no pages send none and are let in. Needed behind a proxy that ends TLS."),
+    setting(Rooms, "token_keys", Kind::Path, Preset::None,
+        "JSON web key set that tokens are checked with (HS256, RS256, ES256, EdDSA); read again when it changes."),
+    setting(Rooms, "token_audience", Kind::Text, Preset::None,
+        "What every token's aud must hold."),
+    setting(Rooms, "token_issuer", Kind::Text, Preset::None,
+        "What every token's iss must be."),
+    setting(Rooms, "ws_token_in_query", Kind::Switch, Preset::Switch(false),
+        "Whether a token may come as ?access_token=, for clients that can set no header; proxies may log it."),
+    setting(Rooms, "ws_authoriser", Kind::Text, Preset::None,
+        "URL of the service that is asked, by POST, about each client that comes in where auth is authoriser.").secret(),
+    setting(Rooms, "ws_authoriser_timeout_ms", in_ms(millis(1), limits::AUTHORISER_TIMEOUT_MAX), Preset::Span(limits::AUTHORISER_TIMEOUT_DEFAULT),
+        "How long the authoriser may take; clients get 503 after that."),
+    setting(Rooms, "room_rule", Kind::RoomRules, Preset::None,
+        "Rule for rooms by name or beginning, such as 'ticks-* slow=drop_oldest history=none'. slow: close, drop_oldest, keep_latest[:/pointer]; \
+         history: none or some of messages:N,bytes:SIZE,age:TIME. The first that fits decides."),
+    setting(Rooms, "room_history_messages", Kind::Count { min: 0, max: room_rule::MESSAGES_MAX as u64 }, Preset::Count(limits::ROOM_HISTORY_MESSAGES as u64),
+        "Messages that a room keeps for clients that come back, unless a rule says otherwise. 0 keeps none."),
+    setting(Rooms, "room_history_bytes", size(0, 64 * GIB), Preset::Bytes(limits::ROOM_HISTORY_BYTES),
+        "Bytes of them."),
+    setting(Rooms, "room_history_age", in_s(Duration::ZERO, room_rule::AGE_MAX), Preset::Span(limits::ROOM_HISTORY_AGE),
+        "Age up to which they are kept."),
+    setting(Rooms, "rooms_history_bytes", size(64 * KIB, 64 * GIB), Preset::Bytes(limits::ROOMS_HISTORY_BYTES),
+        "Histories of all rooms of one shard together."),
+    setting(Rooms, "reader_bytes_max", size(KIB, GIB), Preset::Bytes(limits::READER_BYTES_DEFAULT),
+        "How far one reader may be behind its rooms before their rule for slow readers applies."),
 
     setting(Publishing, "publish_batch_bytes", size(KIB, 4 * MIB), Preset::Bytes(limits::PUBLISH_BATCH_BYTES),
         "Size at which a batch of events leaves for the bus."),

@@ -80,6 +80,8 @@ fn sample(setting: &Setting) -> &'static str {
         Kind::Choice(choices) => choices[choices.len() - 1].name,
         Kind::Origins => "https://a.example,http://b.example:8080",
         Kind::Patterns => "10.0.0.0/8,feed.example:443",
+        Kind::Routes => "/chat/{room} messages=protocol; /live rooms=a,b",
+        Kind::RoomRules => "ticks-* slow=close; prices history=messages:5,age:1m",
     }
 }
 

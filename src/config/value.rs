@@ -1,6 +1,10 @@
 //! Kinds of settings: how a text becomes a value, and how a value is shown again.
 
-use crate::core::egress::Pattern;
+use super::room_rule;
+use crate::core::{
+    egress::Pattern,
+    rooms::{History, route::Route},
+};
 use std::{net::IpAddr, time::Duration};
 
 /// What a plain number means for a duration.
@@ -49,6 +53,10 @@ pub enum Kind {
     Origins,
     /// A CIDR or host[:port] pattern, repeatable.
     Patterns,
+    /// A route by which clients come in, repeatable.
+    Routes,
+    /// A rule for rooms, repeatable.
+    RoomRules,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +74,16 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 impl Kind {
     pub fn repeatable(self) -> bool {
-        matches!(self, Kind::Origins | Kind::Patterns)
+        self.separator().is_some()
+    }
+
+    /// What stands between the items of one text; None: there is only one.
+    pub fn separator(self) -> Option<(char, &'static str)> {
+        match self {
+            Kind::Origins | Kind::Patterns => Some((',', "comma")),
+            Kind::Routes | Kind::RoomRules => Some((';', "semicolon")),
+            _ => None,
+        }
     }
 
     /// The error says what is wrong and the way out, without the text itself.
@@ -101,8 +118,10 @@ impl Kind {
             },
             Kind::HostPort => HostPort::parse(text).map(|it| Value::Text(it.to_string())),
             Kind::Choice(choices) => choose(text, choices),
-            Kind::Origins => split(text, origin).map(Value::List),
-            Kind::Patterns => split(text, pattern).map(Value::List),
+            Kind::Origins => split(text, ',', origin).map(Value::List),
+            Kind::Patterns => split(text, ',', pattern).map(Value::List),
+            Kind::Routes => each(text, |text| Route::parse(text).map(drop)),
+            Kind::RoomRules => each(text, |text| room_rule::parse(text, History::default()).map(drop)),
         }
     }
 
@@ -121,6 +140,8 @@ impl Kind {
             Kind::HostPort => "HOST:PORT",
             Kind::Origins => "ORIGIN",
             Kind::Patterns => "PATTERN",
+            Kind::Routes => "ROUTE",
+            Kind::RoomRules => "RULE",
         }
     }
 
@@ -244,7 +265,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let bad = || "is not a size; give bytes or a size such as 512KiB, 8MiB or 8M".to_string();
     let (number, unit) = number_and_unit(text).ok_or_else(bad)?;
     let shift = match unit.to_ascii_lowercase().as_str() {
@@ -261,7 +282,7 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(bad)
 }
 
-fn span(text: &str, unit: Unit) -> Result<Duration, String> {
+pub(super) fn span(text: &str, unit: Unit) -> Result<Duration, String> {
     let bad = || "is not a duration; give one such as 100ms, 25s or 2m".to_string();
     let (number, name) = number_and_unit(text).ok_or_else(bad)?;
     let micros = match (name, unit) {
@@ -313,8 +334,24 @@ fn choose(text: &str, choices: &[Choice]) -> Result<Value, String> {
     }
 }
 
-fn split(text: &str, check: impl Fn(&str) -> Result<String, String>) -> Result<Vec<String>, String> {
-    text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(check).collect()
+fn split(
+    text: &str,
+    separator: char,
+    check: impl Fn(&str) -> Result<String, String>,
+) -> Result<Vec<String>, String> {
+    text.split(separator).map(str::trim).filter(|it| !it.is_empty()).map(check).collect()
+}
+
+/// Items that are long enough to be named each: all that are wrong are told.
+fn each(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Value, String> {
+    let items = split(text, ';', |it| Ok(it.to_owned()))?;
+    let wrong: Vec<_> = items
+        .iter()
+        .filter_map(|it| {
+            check(it).err().map(|why| if items.len() > 1 { format!("'{it}': {why}") } else { why })
+        })
+        .collect();
+    if wrong.is_empty() { Ok(Value::List(items)) } else { Err(format!("is wrong: {}", wrong.join("; "))) }
 }
 
 fn origin(text: &str) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! A socket's bytes, plain or in TLS.
 
 use std::{
-    io,
+    io, net,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -19,7 +19,32 @@ pub enum Io {
     Tls(Pin<Box<dyn Stream + Send>>),
 }
 
+/// A socket on its way from one thread to another.
+pub enum Moving {
+    /// It has left its thread's reactor, and is taken in by the next one's.
+    Plain(net::TcpStream),
+    /// Stays with the reactor that it began with, whose thread wakes the other.
+    Tls(Pin<Box<dyn Stream + Send>>),
+}
+
+impl Moving {
+    /// On the thread that takes it in.
+    pub fn arrive(self) -> io::Result<Io> {
+        Ok(match self {
+            Moving::Plain(tcp) => Io::Plain(TcpStream::from_std(tcp)?),
+            Moving::Tls(tls) => Io::Tls(tls),
+        })
+    }
+}
+
 impl Io {
+    pub fn leave(self) -> io::Result<Moving> {
+        Ok(match self {
+            Io::Plain(tcp) => Moving::Plain(tcp.into_std()?),
+            Io::Tls(tls) => Moving::Tls(tls),
+        })
+    }
+
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Io::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
@@ -60,6 +85,9 @@ impl Io {
         matches!(self, Io::Tls(_))
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 impl AsyncRead for Io {
     fn poll_read(

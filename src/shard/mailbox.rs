@@ -4,10 +4,11 @@
 pub use super::io::Io;
 use super::{
     Local,
+    io::Moving,
     waiters::{Reply, Waiters, gone, gone_in_doubt},
 };
 use crate::core::{
-    id::{ConnectionId, Place, Ticket},
+    id::{ConnectionId, Place, Ticket, instance_code},
     io::{Command, Context, Outcome, SocketKey, StoreTicket},
     names::RoomName,
     publish::batch::{BatchId, PublishError},
@@ -46,7 +47,7 @@ pub enum Mail {
     /// A socket that an edge accepted, for the connection that waits for it.
     Attach {
         socket: SocketKey,
-        io: Io,
+        io: Moving,
         ahead: Vec<u8>,
     },
     /// What another shard's core says to this one's.
@@ -229,6 +230,7 @@ pub fn now_here() -> Option<crate::core::time::Now> {
 pub struct Hub {
     shards: Arc<[Arc<Mailbox>]>,
     entropy: Arc<AtomicU64>,
+    code: Arc<str>,
 }
 
 impl Default for Hub {
@@ -240,7 +242,14 @@ impl Default for Hub {
 
 impl Hub {
     pub fn new(shards: Vec<Arc<Mailbox>>, seed: u64) -> Self {
-        Hub { shards: shards.into(), entropy: Arc::new(AtomicU64::new(seed)) }
+        let mut state = seed;
+        let code = instance_code(&format!("{:016x}", next_random(&mut state)));
+        Hub { shards: shards.into(), entropy: Arc::new(AtomicU64::new(seed)), code: code.into() }
+    }
+
+    /// The short code of this run of the process, where no fleet gives it a name: drawn at random.
+    pub fn code(&self) -> &Arc<str> {
+        &self.code
     }
 
     pub fn shards(&self) -> u32 {
@@ -276,9 +285,14 @@ impl Hub {
     /// Hands an accepted socket, and what was read behind its handshake, to the shard that admitted it.
     pub fn attach(&self, shard: u32, socket: SocketKey, io: Io, ahead: Vec<u8>) {
         if let Some(local) = here(shard) {
-            local.attach(socket, io, ahead);
-        } else {
-            self.shards[shard as usize].push(Mail::Attach { socket, io, ahead });
+            return local.attach(socket, io, ahead);
+        }
+        let Some(mailbox) = self.shards.get(shard as usize) else { return };
+        match io.leave() {
+            Ok(_) if mailbox.closed.load(Ordering::Acquire) => {}
+            Ok(io) => mailbox.push(Mail::Attach { socket, io, ahead }),
+            // The connection that waits for it is dropped by its deadline.
+            Err(error) => tracing::debug!(%error, "an accepted socket could not be handed over"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Local,
-    io::Io,
+    io::{Io, Moving},
     mailbox::{Hub, Mail},
     socket::{Socket, Table},
 };
@@ -50,6 +50,15 @@ impl Local {
         self.flush_seats(now, key);
         self.received_early(&socket, ahead);
         spawn_local(self.clone().serve_socket(socket));
+    }
+
+    /// The same, from another thread.
+    pub(super) fn take_in(self: &Rc<Self>, key: SocketKey, io: Moving, ahead: Vec<u8>) {
+        match io.arrive() {
+            Ok(io) => self.attach(key, io, ahead),
+            // The connection that waits for it is dropped by its deadline.
+            Err(error) => tracing::debug!(%error, "an accepted socket could not be taken in"),
+        }
     }
 
     pub(super) fn perform_for_rooms(self: &Rc<Self>, effect: RoomEffect) {

@@ -123,7 +123,7 @@ impl Local {
             Mail::Backend(mail) => self.backend_answered(mail),
             // A caller that went away has taken its command back.
             Mail::Answered(reply, outcome) => drop(reply.send(outcome)),
-            Mail::Attach { socket, io, ahead } => self.attach(socket, io, ahead),
+            Mail::Attach { socket, io, ahead } => self.take_in(socket, io, ahead),
             Mail::Told(word) => {
                 let now = self.now();
                 self.step(|core, fx| core.told(now, *word, fx));

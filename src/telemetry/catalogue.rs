@@ -4,6 +4,7 @@
 mod backends;
 mod embedded;
 mod fleet;
+mod ingress;
 mod peers;
 mod publish;
 mod rooms;
@@ -13,7 +14,7 @@ use super::snapshot::{Page, ShardView};
 use crate::{
     api::{
         commands::counters::{CommandOutcome, ReplyOutcome},
-        counters::ForwardOutcome,
+        counters::{ForwardOutcome, WsRefusal},
     },
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
@@ -98,6 +99,8 @@ pub enum Set {
     /// Of one message to one member of a room.
     DeliveryOutcome,
     SlowAction,
+    /// Why an opening handshake was refused.
+    WsRefusal,
 }
 
 impl Set {
@@ -118,7 +121,7 @@ impl Set {
             Set::DaprError => "kind",
             Set::DocumentCall => "call",
             Set::CloseCause | Set::GapCause => "cause",
-            Set::DropReason => "reason",
+            Set::DropReason | Set::WsRefusal => "reason",
             Set::Stage | Set::DiskStage => "stage",
         }
     }
@@ -147,6 +150,7 @@ impl Set {
                 vec!["delivered", "repeated", "left", "dropped_closed", "dropped_oldest", "dropped_latest"]
             }
             Set::SlowAction => SLOW_ACTIONS.to_vec(),
+            Set::WsRefusal => WsRefusal::ALL.iter().map(|reason| reason.name()).collect(),
         }
     }
 }
@@ -169,6 +173,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         publish::PUBLISH,
         rooms::ROOMS,
         fleet::FLEET,
+        ingress::INGRESS,
         peers::PEERS,
         peers::COMMANDS,
         embedded::EMBEDDED,

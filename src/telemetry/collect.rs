@@ -4,12 +4,12 @@
 use super::{
     catalogue::{self, Kind, Metric, Read, Set},
     process::{self, Process},
-    snapshot::{CommandsView, FleetView, Page, PeersView, ShardSnapshot},
+    snapshot::{CommandsView, FleetView, IngressView, Page, PeersView, ShardSnapshot},
 };
 use crate::{
     api::{
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters},
+        counters::{Counters as EdgeCounters, PeerCounters, WsCounters},
     },
     backend::{Backend, embedded::EmbeddedStats},
     fleet::Handle,
@@ -33,6 +33,7 @@ pub struct Sources {
     pub backend: Arc<Backend>,
     pub edge: Arc<EdgeCounters>,
     pub peers: Arc<PeerCounters>,
+    pub ingress: Arc<WsCounters>,
     pub commands: Arc<CommandCounters>,
     pub fleet: Option<Handle>,
 }
@@ -81,7 +82,7 @@ impl Collector {
 
     /// What is not a shard's.
     fn read(&self, page: &mut Page) {
-        let Sources { backend, edge, peers, commands, fleet, .. } = &self.sources;
+        let Sources { backend, edge, peers, ingress, commands, fleet, .. } = &self.sources;
         page.backend_ready = backend.trouble().is_none();
         page.embedded = backend.local().stats();
         match &**backend {
@@ -91,6 +92,7 @@ impl Collector {
         }
         page.edge = edge.all();
         page.peers = PeersView::read(peers);
+        page.ingress = IngressView::read(ingress);
         page.commands = CommandsView::read(commands);
         page.fleet = FleetView::read(fleet.as_ref());
     }

@@ -4,7 +4,7 @@ use super::process::Process;
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
-        counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters},
+        counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters, WsCounters, WsRefusal},
     },
     backend::{dapr::DaprStats, embedded::EmbeddedStats, redis::RedisStats},
     core::{
@@ -131,6 +131,24 @@ impl PeersView {
     }
 }
 
+/// How WebSocket clients came in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IngressView {
+    pub accepted: u64,
+    pub vanished: u64,
+    pub refused: [u64; WsRefusal::ALL.len()],
+}
+
+impl IngressView {
+    pub fn read(counters: &WsCounters) -> Self {
+        IngressView {
+            accepted: counters.accepted.get(),
+            vanished: counters.vanished.get(),
+            refused: std::array::from_fn(|n| counters.refused(WsRefusal::ALL[n]).get()),
+        }
+    }
+}
+
 /// Commands over the bus.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommandsView {
@@ -164,6 +182,7 @@ pub struct Page {
     pub fleet: FleetView,
     pub peers: PeersView,
     pub commands: CommandsView,
+    pub ingress: IngressView,
     /// Names and values.
     pub edge: Vec<(&'static str, u64)>,
 }

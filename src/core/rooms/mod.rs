@@ -11,6 +11,8 @@ pub mod history;
 pub mod home;
 pub mod io;
 mod log;
+pub mod request;
+pub mod route;
 mod rules;
 
 pub use crate::core::names::RoomName;

@@ -204,8 +204,8 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
 }
 
 fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
-    let (edge, peers, commands) = Default::default();
-    Sources { hub, backend, edge, peers, commands, fleet: None }
+    let (edge, peers, ingress, commands) = Default::default();
+    Sources { hub, backend, edge, peers, ingress, commands, fleet: None }
 }
 
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {

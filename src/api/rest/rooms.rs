@@ -10,6 +10,9 @@ use crate::{
     proto::*,
 };
 
+#[cfg(test)]
+mod tests;
+
 rpc!(send by room_send, RoomSendRequest, |_message, _input| Ok(()));
 rpc!(send_to_one by room_send, RoomSendRequest, |message, input| {
     let room = input.path("room");

@@ -8,11 +8,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let files = protox::compile(["websocketmanager.proto"], ["proto"])?;
+    let files = protox::compile(["websocketmanager.proto", "rooms.proto"], ["proto"])?;
     let descriptor = prost::Message::encode_to_vec(&files);
     fs::write(out.join("descriptor.bin"), &descriptor)?;
     // What the instances of a fleet say to one another is no part of the public descriptor.
-    let all = protox::compile(["websocketmanager.proto", "peers.proto"], ["proto"])?;
+    let all = protox::compile(["websocketmanager.proto", "rooms.proto", "peers.proto"], ["proto"])?;
     fs::write(out.join("peers.bin"), prost::Message::encode_to_vec(&all))?;
 
     tonic_prost_build::configure()

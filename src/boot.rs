@@ -22,7 +22,7 @@ use crate::{
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
-        service::{Inner, Life, Readiness, Service},
+        service::{Inner, Life, Readiness, RoomPorts, Service},
         validate::Defaults,
     },
     backend::Backend,
@@ -297,6 +297,8 @@ impl Part {
             bus: self.instance.fleet.is_none().then(|| self.instance.backend.bus()),
             readiness: self.instance.readiness.clone(),
             fleet: fleet::peers(&self.instance)?,
+            rooms: RoomPorts::default(),
+            check: None,
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {

@@ -346,6 +346,9 @@ pub const PEER_KEEPALIVE: Duration = Duration::from_secs(4);
 pub const PEER_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 /// Who holds what, as one thread remembers it: about 10 MB.
 pub const PEER_HOLDERS_MAX: usize = 65_536;
+/// All members are asked for a connection that no document tells of: as long as it takes to open a
+/// stream to each.
+pub const PEER_FIND_TIMEOUT: Duration = PEER_OPEN_TIMEOUT;
 /// How often members that came or left are looked for by streams that live long.
 pub const PEER_MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// A Connect waits this long for an orphan to be taken; then its caller may try again.
@@ -425,8 +428,15 @@ pub const RELAY_QUEUE_MAX: usize = 16_384;
 pub const ROOM_REFILL_PAUSE: Duration = Duration::from_millis(500);
 /// A room without members stays subscribed this long: members come back.
 pub const ROOM_LINGER: Duration = Duration::from_secs(5);
-/// Messages that one History answers.
+/// Messages that one History answers, and how many unless it says.
 pub const ROOM_HISTORY_LIMIT: usize = 1000;
+pub const ROOM_HISTORY_PAGE: usize = 100;
+/// A message to rooms: one that is longer than what a member may be behind could reach nobody.
+pub const ROOM_MESSAGE_BYTES_MAX: usize = READER_BYTES_DEFAULT;
+/// The type of a message: a name, in each message.
+pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+/// Who a connection belongs to: an identity provider's name for somebody, or an address.
+pub const USER_BYTES_MAX: usize = 256;
 /// Who waits for a room's next message at its home.
 pub const ROOM_FOLLOWERS_MAX: usize = 4096;
 /// One request of a client on its own socket.

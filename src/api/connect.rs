@@ -1,4 +1,5 @@
-//! The Connect protocol, unary: JSON or binary by `POST /virtufin.WebSocketManager/{method}`.
+//! The Connect protocol, unary: JSON or binary by `POST /virtufin.WebSocketManager/{method}`, and the
+//! same for `virtufin.Rooms`.
 
 use super::{
     caller,
@@ -22,22 +23,32 @@ const STREAM_TYPES: [&str; 2] = ["application/connect+json", "application/connec
 /// Envelope flag of the last frame of a Connect stream.
 const END_OF_STREAM: u8 = 2;
 
+/// The services, as paths name them.
+#[derive(Clone, Copy)]
+enum Of {
+    Manager,
+    Rooms,
+}
+
 pub fn router(service: &Service) -> Router {
-    let service = service.clone();
-    Router::new().route(
-        "/virtufin.WebSocketManager/{method}",
-        post(async move |Path(method): Path<String>, request: Request<Body>| {
+    let route = |router: Router, path: &str, of: Of| {
+        let service = service.clone();
+        let answer = async move |Path(method): Path<String>, request: Request<Body>| {
             let media = json::media_type(request.headers()).unwrap_or_default();
             if STREAM_TYPES.contains(&media.as_str()) {
                 return refuse_stream(&media);
             }
-            handle(&service, &method, &media, request).await.unwrap_or_else(refuse)
-        }),
-    )
+            handle(&service, of, &method, &media, request).await.unwrap_or_else(refuse)
+        };
+        router.route(path, post(answer))
+    };
+    let router = route(Router::new(), "/virtufin.WebSocketManager/{method}", Of::Manager);
+    route(router, "/virtufin.Rooms/{method}", Of::Rooms)
 }
 
 async fn handle(
     service: &Service,
+    of: Of,
     method: &str,
     media: &str,
     request: Request<Body>,
@@ -57,7 +68,10 @@ async fn handle(
     check_head(&parts.headers)?;
     let caller = caller::of_connect(&parts.headers, &parts.extensions);
     let body = json::read(body).await?;
-    call(service, &caller, method, codec, body).await
+    match of {
+        Of::Manager => call(service, &caller, method, codec, body).await,
+        Of::Rooms => call_rooms(service, &caller, method, codec, body).await,
+    }
 }
 
 fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -105,21 +119,20 @@ impl Codec {
     }
 }
 
+/// The calls of one service; what stands before the table is told apart first.
 macro_rules! calls {
-    ($($name:literal $rpc:ident;)+) => {
-        async fn call(
-            service: &Service,
-            caller: &Caller,
+    ($call:ident($service:ident, $caller:ident, $codec:ident, $body:ident):
+        $({ $($first:pat => $answer:expr,)+ })? $($name:literal $rpc:ident;)+) => {
+        async fn $call(
+            $service: &Service,
+            $caller: &Caller,
             method: &str,
-            codec: Codec,
-            body: Bytes,
+            $codec: Codec,
+            $body: Bytes,
         ) -> Result<Response<Body>, Refusal> {
-            match (method, codec) {
-                ("Update", Codec::Json) => {
-                    Ok(codec.encode(&service.update(caller, rest::decode_update(&body, false)?).await?))
-                }
-                $(($name, _) => Ok(codec.encode(&service.$rpc(caller, codec.decode(body)?).await?)),)+
-                ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
+            match (method, $codec) {
+                $($($first => $answer,)+)?
+                $(($name, _) => Ok($codec.encode(&$service.$rpc($caller, $codec.decode($body)?).await?)),)+
                 _ => Err(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method")),
             }
         }
@@ -127,6 +140,13 @@ macro_rules! calls {
 }
 
 calls! {
+    call(service, caller, codec, body):
+    {
+        ("Update", Codec::Json) => {
+            Ok(codec.encode(&service.update(caller, rest::decode_update(&body, false)?).await?))
+        },
+        ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
+    }
     "Connect" connect;
     "List" list;
     "Get" get;
@@ -141,6 +161,19 @@ calls! {
     "GetTag" get_tag;
     "SetTags" set_tags;
     "GetTags" get_tags;
+}
+
+calls! {
+    call_rooms(service, caller, codec, body):
+    "Send" room_send;
+    "Broadcast" broadcast;
+    "SendToUser" send_to_user;
+    "KickUser" kick_user;
+    "Join" join;
+    "Leave" leave;
+    "ListRooms" list_rooms;
+    "ListMembers" list_members;
+    "History" history;
 }
 
 fn streaming() -> Fault {

@@ -2,8 +2,10 @@
 
 use crate::{
     core::{
+        correlation::Kind,
         io::Followed,
         ring::RecordKind,
+        rooms::{Message, RoomName},
         sequence,
         spec::{Direction, Info, Status},
         watch,
@@ -40,8 +42,8 @@ pub fn connection(info: Info, instance: &str, shard: u32) -> WebSocketConnection
         }
         .into(),
         shard,
-        rooms: Vec::new(),
-        user: String::new(),
+        rooms: info.rooms.iter().map(ToString::to_string).collect(),
+        user: info.user.map(|user| user.to_string()).unwrap_or_default(),
         last_error: info.last_error,
         epoch: info.epoch,
         seq: info.seq,
@@ -156,6 +158,49 @@ pub fn parsed(message: event::ParsedMessage, topic: &str, offset: u64) -> proto:
         EventBody::Foreign(event) => Body::Text(String::from_utf8_lossy(&event).into_owned()),
     });
     received
+}
+
+/// One message of a room's history. None for one that was not sent to it.
+pub fn room_message(message: &Message, room: &RoomName) -> Option<proto::RoomMessage> {
+    let at = message.at(room)?;
+    let mut found = proto::RoomMessage {
+        epoch: at.epoch,
+        offset: at.offset,
+        timestamp: Some(Timestamp::from(message.wall)),
+        ..Default::default()
+    };
+    match room_body(message) {
+        (content_type, Body::Data(data)) => (found.content_type, found.data) = (content_type, data),
+        (content_type, Body::Text(text)) => (found.content_type, found.text) = (content_type, text),
+        _ => return None,
+    }
+    Some(found)
+}
+
+/// A message of a room for a follower; without its cursor.
+pub fn room_received(message: &Message, room: &RoomName) -> Option<proto::ReceivedMessage> {
+    let at = message.at(room)?;
+    let (content_type, body) = room_body(message);
+    Some(proto::ReceivedMessage {
+        room: room.to_string(),
+        epoch: at.epoch,
+        offset: at.offset,
+        timestamp: Some(Timestamp::from(message.wall)),
+        content_type,
+        body: Some(body),
+        ..Default::default()
+    })
+}
+
+fn room_body(message: &Message) -> (String, Body) {
+    match message.kind {
+        // It was checked when it came in.
+        Kind::Text => {
+            let text = String::from_utf8_lossy(&message.payload).into_owned();
+            (event::CONTENT_TEXT.to_owned(), Body::Text(text))
+        }
+        Kind::Binary => (event::CONTENT_BINARY.to_owned(), Body::Data(message.payload.clone())),
+    }
 }
 
 pub fn lifecycle(event: &watch::LifecycleEvent, cursor: String) -> proto::LifecycleEvent {

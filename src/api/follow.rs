@@ -2,8 +2,10 @@
 //! comes after its place and asks again when that was taken; nothing is pushed into a queue that
 //! could grow.
 
+mod room;
 mod topic;
 
+pub use room::{RoomLog, room};
 pub use topic::topic;
 
 use super::{convert, service::Flow};

@@ -14,6 +14,7 @@ use crate::{
     limits,
     proto::{
         fleet::peers_server::PeersServer,
+        rooms_server::{Rooms, RoomsServer},
         web_socket_manager_server::{WebSocketManager, WebSocketManagerServer},
         *,
     },
@@ -34,17 +35,22 @@ use tower::{Service as _, ServiceExt};
 mod tests;
 
 const OUR_PATHS: &str = "/virtufin.WebSocketManager/";
+const ROOM_PATHS: &str = "/virtufin.Rooms/";
 
 /// All gRPC services of a port. A call of ours skips the router that finds the others.
 #[derive(Clone)]
 pub struct GrpcRoutes {
     ours: WebSocketManagerServer<Edge>,
+    rooms: RoomsServer<Edge>,
     others: Router,
     counters: Arc<Counters>,
 }
 
 pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
     let ours = WebSocketManagerServer::new(Edge(service.clone()))
+        .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(limits::ANSWER_BYTES_MAX);
+    let rooms = RoomsServer::new(Edge(service.clone()))
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(limits::ANSWER_BYTES_MAX);
     let mut others = Routes::new(health::server(service));
@@ -64,7 +70,7 @@ pub fn routes(service: &Service, counters: Arc<Counters>) -> GrpcRoutes {
             .max_encoding_message_size(limits::ANSWER_BYTES_MAX);
         others = others.add_service(server);
     }
-    GrpcRoutes { ours, others: others.prepare().into_axum_router(), counters }
+    GrpcRoutes { ours, rooms, others: others.prepare().into_axum_router(), counters }
 }
 
 impl GrpcRoutes {
@@ -95,8 +101,13 @@ impl GrpcRoutes {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        if request.uri().path().starts_with(OUR_PATHS) {
+        let path = request.uri().path();
+        if path.starts_with(OUR_PATHS) {
             let answered: Result<_, Infallible> = self.ours.call(request).await;
+            return answered.unwrap_or_else(|never| match never {});
+        }
+        if path.starts_with(ROOM_PATHS) {
+            let answered: Result<_, Infallible> = self.rooms.call(request).await;
             return answered.unwrap_or_else(|never| match never {});
         }
         let answered: Result<_, Infallible> = self.others.oneshot(request.map(tonic::body::Body::new)).await;
@@ -160,6 +171,31 @@ serve! {
     get_tag(GetTagRequest) -> GetTagResponse;
     set_tags(SetTagsRequest) -> SetTagsResponse;
     get_tags(GetTagsRequest) -> GetTagsResponse;
+}
+
+macro_rules! serve_rooms {
+    ($($rpc:ident($request:ident) -> $response:ident by $call:ident;)+) => {
+        #[tonic::async_trait]
+        impl Rooms for Edge {
+            $(async fn $rpc(&self, request: tonic::Request<$request>) -> Answer<$response> {
+                let (metadata, extensions, message) = request.into_parts();
+                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                finish(self.0.$call(&caller, message).await)
+            })+
+        }
+    };
+}
+
+serve_rooms! {
+    send(RoomSendRequest) -> RoomSendResponse by room_send;
+    broadcast(BroadcastRequest) -> BroadcastResponse by broadcast;
+    send_to_user(SendToUserRequest) -> SendToUserResponse by send_to_user;
+    kick_user(KickUserRequest) -> KickUserResponse by kick_user;
+    join(JoinRequest) -> JoinResponse by join;
+    leave(LeaveRequest) -> LeaveResponse by leave;
+    list_rooms(ListRoomsRequest) -> ListRoomsResponse by list_rooms;
+    list_members(ListMembersRequest) -> ListMembersResponse by list_members;
+    history(HistoryRequest) -> HistoryResponse by history;
 }
 
 fn finish<T>(answer: Result<T, Fault>) -> Answer<T> {

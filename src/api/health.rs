@@ -20,7 +20,7 @@ use tonic_health::pb::{
 };
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-const NAMES: [&str; 2] = ["", "virtufin.WebSocketManager"];
+const NAMES: [&str; 3] = ["", "virtufin.WebSocketManager", "virtufin.Rooms"];
 /// How soon a watcher hears of a change.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod io;
 pub mod json;
 pub mod listen;
+mod messages;
 pub mod openapi;
 pub mod peers;
 pub mod query;

@@ -148,11 +148,12 @@ pub fn path_names(path: &'static str) -> Vec<&'static str> {
 /// Unique: the second route of an RPC is told by its last word.
 fn operation_id(route: &Route) -> String {
     let first = ROUTES.iter().find(|other| other.rpc == route.rpc);
+    let name = route.rpc.replace('.', "");
     if first.is_some_and(|first| first.path == route.path && first.method == route.method) {
-        return route.rpc.to_owned();
+        return name;
     }
-    let last = route.path.rsplit('/').next().unwrap_or_default().replace('-', "_");
-    format!("{}_{last}", route.rpc)
+    let last = route.path.rsplit(['/', ':']).next().unwrap_or_default().replace('-', "_");
+    format!("{name}_{last}")
 }
 
 fn tag(route: &Route) -> &'static str {
@@ -161,6 +162,7 @@ fn tag(route: &Route) -> &'static str {
         "SetTag" | "GetTag" | "SetTags" | "GetTags" => "tags",
         "StartPublish" | "StopPublish" => "publish",
         "Receive" | "Watch" => "events",
+        rpc if rpc.starts_with("Rooms.") => "rooms",
         _ => "connections",
     }
 }
@@ -175,6 +177,7 @@ fn query_parameter(name: &str, about: &str, kind: ParamKind, schemas: &mut Schem
         ParamKind::Number { most } => {
             json!({"type": "integer", "format": "int32", "minimum": 0, "maximum": most})
         }
+        ParamKind::Long => json!({"type": "integer", "format": "uint64", "minimum": 0}),
         ParamKind::Flag => json!({"type": "boolean"}),
         ParamKind::Choice { of, repeated } => {
             let one = schemas.choice(of);
@@ -200,7 +203,17 @@ pub fn statuses(route: &Route) -> Vec<u16> {
     }
     if matches!(
         route.rpc,
-        "Connect" | "Update" | "Disconnect" | "Send" | "SendBatch" | "SendRaw" | "StartPublish"
+        "Connect"
+            | "Update"
+            | "Disconnect"
+            | "Send"
+            | "SendBatch"
+            | "SendRaw"
+            | "StartPublish"
+            | "Rooms.Send"
+            | "Rooms.Broadcast"
+            | "Rooms.SendToUser"
+            | "Rooms.KickUser"
     ) {
         statuses.push(409);
     }

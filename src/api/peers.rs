@@ -2,6 +2,7 @@
 //! stream a thread and member. What comes in from a member is served from the shards of this
 //! instance alone, by a service that knows of no members, so that nothing goes in circles.
 
+mod all;
 mod cache;
 mod channel;
 mod fan;
@@ -27,7 +28,10 @@ use super::{
     service::{Caller, Service},
 };
 use crate::{
-    core::{id::ConnectionId, reason::Fault},
+    core::{
+        id::{ConnectionId, instance_code},
+        reason::Fault,
+    },
     limits,
     ports::{Adoption, Directory, Holder, Member},
 };
@@ -91,8 +95,11 @@ impl Peers {
         &self.local
     }
 
-    /// The member that had it when it was last asked, if that one still lives.
+    /// The member that accepted it, or had it when it was last asked, if that one still lives.
     pub fn remembered(&self, id: &ConnectionId) -> Option<Member> {
+        if let Some(code) = id.instance_code() {
+            return self.coded(code);
+        }
         let incarnation = self.holders.lock().get(id);
         let member = incarnation.and_then(|incarnation| self.fleet.member(&incarnation));
         match &member {
@@ -102,7 +109,16 @@ impl Peers {
         member
     }
 
+    /// The member that this code in a connection's id names.
+    fn coded(&self, code: &str) -> Option<Member> {
+        let members = self.fleet.directory.members();
+        members.iter().find(|member| instance_code(&member.incarnation) == code).cloned()
+    }
+
     fn remember(&self, id: &ConnectionId, member: &Member) {
+        if id.instance_code().is_some() {
+            return;
+        }
         self.holders.lock().remember(id.clone(), member.incarnation.clone());
     }
 
@@ -110,18 +126,32 @@ impl Peers {
         self.holders.lock().forget(id);
     }
 
+    /// The directory knows what has a document. Of what was accepted the id tells, or whoever has it.
     async fn locate(&self, id: &ConnectionId) -> Result<Holder, Fault> {
+        if let Some(code) = id.instance_code() {
+            if instance_code(&self.fleet.directory.me()) == code {
+                return Ok(Holder::Me);
+            }
+            return Ok(self.coded(code).map_or(Holder::Nobody, Holder::Member));
+        }
         let location = self.locating.lock().entry(id.clone()).or_default().clone();
         let looking = Looking { peers: self, id, location: &location };
         let found = location.get_or_init(|| async {
-            let found = self.fleet.directory.locate(id).await;
+            let found = self.look_for(id).await;
             // Who asks from now on asks anew.
             looking.end();
-            found.map_err(|error| error.message)
+            found
         });
         match found.await {
             Ok(holder) => Ok(holder.clone()),
             Err(why) => Err(unknown(id, why)),
+        }
+    }
+
+    async fn look_for(&self, id: &ConnectionId) -> Result<Holder, String> {
+        match self.fleet.directory.locate(id).await.map_err(|error| error.message)? {
+            Holder::Nobody => Ok(self.find(id).await?.map_or(Holder::Nobody, Holder::Member)),
+            holder => Ok(holder),
         }
     }
 

@@ -3,8 +3,9 @@
 use super::{
     caller,
     json::{self, Refusal},
+    openapi,
     query::{self, Query},
-    routes::{ABSENT, ParamKind, ROUTES, Route},
+    routes::{ParamKind, ROUTES, Route},
     service::{Caller, Service},
     sse,
 };
@@ -16,13 +17,14 @@ use axum::{
     Router,
     body::Body,
     extract::{FromRequestParts, RawPathParams},
-    routing::{MethodFilter, any, on},
+    routing::{MethodFilter, on},
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use std::pin::Pin;
 
+pub mod rooms;
 #[cfg(test)]
 mod tests;
 
@@ -63,10 +65,6 @@ pub fn router(service: &Service) -> Router {
         let filter = MethodFilter::try_from(method).unwrap_or(MethodFilter::GET);
         router = router.route(route.path, on(filter, handler));
     }
-    for path in ABSENT {
-        router =
-            router.route(path, any(async || Refusal::from(Fault::unimplemented("rooms")).into_response()));
-    }
     router
 }
 
@@ -85,7 +83,7 @@ async fn take(route: &'static Route, request: Request<Body>) -> Result<(Caller, 
     let caller = caller::of_rest(&parts.headers, &parts.extensions);
     let path = RawPathParams::from_request_parts(&mut parts, &())
         .await
-        .map_err(|_| Refusal::from(Fault::invalid("path", "is not UTF-8")))?
+        .map_err(|refused| Refusal::from(unreadable(route, &refused.body_text())))?
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
@@ -102,6 +100,13 @@ async fn take(route: &'static Route, request: Request<Body>) -> Result<(Caller, 
         Some(Err(_)) => return Err(Fault::invalid("last-event-id", "is not one of our cursors").into()),
     };
     Ok((caller, Input { path, query, body, last_event }))
+}
+
+/// Which part of the path is no UTF-8: the router tells it in words alone.
+fn unreadable(route: &Route, told: &str) -> Fault {
+    let names = openapi::path_names(route.path);
+    let name = names.into_iter().find(|name| told.contains(&format!("`{name}`")));
+    Fault::invalid(name.unwrap_or("path"), "is not UTF-8")
 }
 
 fn refuse_body(route: &Route, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -142,6 +147,9 @@ fn known(route: &Route) -> Vec<&'static str> {
 /// One RPC: its message from the body, then what path and query say, then the call.
 macro_rules! rpc {
     ($name:ident, $request:ident, |$message:ident, $input:ident| $fill:expr) => {
+        rpc!($name by $name, $request, |$message, $input| $fill);
+    };
+    ($name:ident by $call:ident, $request:ident, |$message:ident, $input:ident| $fill:expr) => {
         pub fn $name(service: Service, caller: Caller, input: Input) -> Answer {
             fn fill($message: &mut $request, $input: &Input) -> Result<(), Fault> {
                 $fill
@@ -149,11 +157,13 @@ macro_rules! rpc {
             Box::pin(async move {
                 let mut message: $request = json::decode(&input.body)?;
                 fill(&mut message, &input)?;
-                Ok(json::ok(&service.$name(&caller, message).await?))
+                Ok(json::ok(&service.$call(&caller, message).await?))
             })
         }
     };
 }
+
+use rpc;
 
 rpc!(connect, ConnectRequest, |_message, _input| Ok(()));
 rpc!(list, ListRequest, |message, input| fill_list(message, &input.query));
@@ -238,6 +248,11 @@ fn mask_of(paths: &str) -> pbjson_types::FieldMask {
 
 pub fn receive_one(service: Service, caller: Caller, input: Input) -> Answer {
     let source = receive_request::Source::Id(input.path("id").to_owned());
+    follow(service, caller, input, Ok(source))
+}
+
+pub fn receive_room(service: Service, caller: Caller, input: Input) -> Answer {
+    let source = receive_request::Source::Room(input.path("room").to_owned());
     follow(service, caller, input, Ok(source))
 }
 

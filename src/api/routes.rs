@@ -1,7 +1,7 @@
 //! The REST surface as one table: the router and the OpenAPI document are both made from it,
 //! so that they cannot drift apart.
 
-use super::rest::{self, Run};
+use super::rest::{self, Run, rooms};
 
 /// A query parameter, in the spelling of the documents.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub enum ParamKind {
     Number {
         most: u32,
     },
+    /// A whole number of 64 bits.
+    Long,
     Flag,
     /// A name of this enum of the proto, repeatable or not.
     Choice {
@@ -38,7 +40,7 @@ pub enum Shape {
 pub struct Route {
     pub method: &'static str,
     pub path: &'static str,
-    /// The method of the service in the proto.
+    /// The method in the proto: of `WebSocketManager` by its name alone, of `Rooms` with that before it.
     pub rpc: &'static str,
     /// The request message is the body; what the path names is left out of it.
     pub body: bool,
@@ -67,12 +69,8 @@ const LIST: &[Param] = &[
         kind: ParamKind::Choice { of: "Direction", repeated: false },
     },
     text("instance", "Only this instance's connections."),
-    Param {
-        name: "pageSize",
-        about: "0: the default of 500.",
-        kind: ParamKind::Number { most: crate::limits::PAGE_SIZE_MAX as u32 },
-    },
-    text("pageToken", "`nextPageToken` of the page before."),
+    PAGE_SIZE,
+    PAGE_TOKEN,
 ];
 
 const DISCONNECT: &[Param] = &[
@@ -88,6 +86,24 @@ const UPDATE: &[Param] = &[text(
     "updateMask",
     "Fields of `settings` to change, separated by commas; by default those that are in the body.",
 )];
+
+const PAGE_SIZE: Param = Param {
+    name: "pageSize",
+    about: "0: the default of 500.",
+    kind: ParamKind::Number { most: crate::limits::PAGE_SIZE_MAX as u32 },
+};
+const PAGE_TOKEN: Param = text("pageToken", "`nextPageToken` of the page before.");
+const ROOMS: &[Param] = &[text("prefix", "Only names that begin so."), PAGE_SIZE, PAGE_TOKEN];
+const MEMBERS: &[Param] = &[PAGE_SIZE, PAGE_TOKEN];
+const HISTORY: &[Param] = &[
+    Param { name: "epoch", about: "After this position; 0: the last messages.", kind: ParamKind::Long },
+    Param { name: "offset", about: "After this position, in its epoch.", kind: ParamKind::Long },
+    Param {
+        name: "limit",
+        about: "0: the default of 100.",
+        kind: ParamKind::Number { most: crate::limits::ROOM_HISTORY_LIMIT as u32 },
+    },
+];
 
 const CURSOR: Param = text("cursor", "From after this cursor; the header `Last-Event-ID` does the same.");
 const FROM_START: Param =
@@ -136,8 +152,15 @@ pub const ROUTES: &[Route] = &[
     events("/v1/connections/{id}/messages", "Receive", FOLLOW_ONE, rest::receive_one),
     events("/v1/messages", "Receive", FOLLOW, rest::receive),
     events("/v1/watch", "Watch", WATCH, rest::watch),
+    call("POST", "/v1/rooms/{room}/messages", "Rooms.Send", rooms::send_to_one),
+    call("POST", "/v1/rooms:send", "Rooms.Send", rooms::send),
+    call("POST", "/v1/broadcast", "Rooms.Broadcast", rooms::broadcast),
+    call("POST", "/v1/users/{user}/messages", "Rooms.SendToUser", rooms::send_to_user),
+    ask("DELETE", "/v1/users/{user}/connections", "Rooms.KickUser", DISCONNECT, rooms::kick_user),
+    call("PUT", "/v1/rooms/{room}/members/{id}", "Rooms.Join", rooms::join),
+    ask("DELETE", "/v1/rooms/{room}/members/{id}", "Rooms.Leave", &[], rooms::leave),
+    ask("GET", "/v1/rooms", "Rooms.ListRooms", ROOMS, rooms::list_rooms),
+    ask("GET", "/v1/rooms/{room}/members", "Rooms.ListMembers", MEMBERS, rooms::list_members),
+    ask("GET", "/v1/rooms/{room}/messages", "Rooms.History", HISTORY, rooms::history),
+    events("/v1/rooms/{room}/events", "Receive", FOLLOW_ONE, rest::receive_room),
 ];
-
-/// Of the contract, but not of this version: 501 rather than 404, for every method.
-pub const ABSENT: &[&str] =
-    &["/v1/rooms", "/v1/rooms:send", "/v1/rooms/{*rest}", "/v1/broadcast", "/v1/users/{*rest}"];

@@ -1,7 +1,12 @@
 //! Every RPC once, as a function from proto to proto: gRPC, gRPC-Web, Connect, REST and
 //! server-sent events are thin shells over it.
 
+mod members;
 mod reading;
+mod rooms;
+
+pub(super) use members::{merged_members, merged_rooms, reached};
+pub use rooms::{CheckMessage, RoomPorts};
 
 use super::{
     convert,
@@ -102,6 +107,10 @@ pub struct Inner {
     pub readiness: Arc<Readiness>,
     /// None: there are no other instances.
     pub fleet: Option<Fleet>,
+    /// What numbers and carries rooms outside this instance.
+    pub rooms: RoomPorts,
+    /// Looks at each message that an app sends to rooms or users; None: any will do.
+    pub check: Option<Arc<dyn CheckMessage>>,
 }
 
 type Answered<T> = Result<T, Fault>;
@@ -149,6 +158,8 @@ impl Service {
             bus: None,
             readiness: Arc::default(),
             fleet: None,
+            rooms: RoomPorts::default(),
+            check: None,
         })
     }
 
@@ -223,16 +234,7 @@ impl Service {
         if let Some(peers) = &self.1 {
             return peers.list(caller, request).await;
         }
-        let limit = match usize::try_from(request.page_size) {
-            Ok(0) => limits::PAGE_SIZE_DEFAULT,
-            Ok(size) if size <= limits::PAGE_SIZE_MAX => size,
-            _ => {
-                return Err(Fault::invalid(
-                    "page_size",
-                    format!("must be between 0 and {}", limits::PAGE_SIZE_MAX),
-                ));
-            }
-        };
+        let limit = validate::page_size(request.page_size)?;
         let after = page_token(&request.page_token)?;
         let mut tags = Vec::new();
         for filter in &request.filters {
@@ -243,10 +245,8 @@ impl Service {
         for status in &request.status {
             wanted.extend(status_of(*status)?);
         }
-        let direction = Direction::try_from(request.direction)
-            .map_err(|_| Fault::invalid("direction", "is not a value of this enum"))?;
-        let elsewhere = !request.instance.is_empty() && request.instance != self.0.instance;
-        if elsewhere || direction == Direction::In {
+        let direction = direction_of(request.direction)?;
+        if !request.instance.is_empty() && request.instance != self.0.instance {
             return Ok(ListResponse::default());
         }
         let shards = 0..self.0.hub.shards();
@@ -255,7 +255,7 @@ impl Service {
                 let list = List {
                     tags: tags.clone(),
                     status: wanted.clone(),
-                    direction: (direction != Direction::Unspecified).then_some(CoreDirection::Out),
+                    direction,
                     after: after.clone(),
                     limit: limit + 1,
                 };
@@ -275,7 +275,7 @@ impl Service {
         found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let more = found.len() > limit;
         found.truncate(limit);
-        let last = found.last().filter(|_| more).map(|info| URL_SAFE_NO_PAD.encode(info.id.as_str()));
+        let last = found.last().filter(|_| more).map(|info| token_of(info.id.as_str()));
         let connections = found.into_iter().map(|info| self.connection(info)).collect();
         Ok(ListResponse { connections, next_page_token: last.unwrap_or_default(), total })
     }
@@ -479,13 +479,32 @@ pub(super) fn send_command(request: SendRequest, defaults: &Defaults) -> Answere
 }
 
 pub(super) fn page_token(token: &str) -> Answered<Option<ConnectionId>> {
+    named_by(token, |text| ConnectionId::parse(text).ok())
+}
+
+/// What a page's token says is the last name of the page before.
+fn named_by<T>(token: &str, parse: impl FnOnce(&str) -> Option<T>) -> Answered<Option<T>> {
     if token.is_empty() {
         return Ok(None);
     }
-    let bad = || Fault::invalid("page_token", "is none of ours; begin again without it");
-    let text = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
-    let text = String::from_utf8(text).map_err(|_| bad())?;
-    ConnectionId::parse(&text).map(Some).map_err(|_| bad())
+    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let name = text.and_then(|text| parse(&text));
+    name.map(Some).ok_or_else(|| Fault::invalid("page_token", "is none of ours; begin again without it"))
+}
+
+/// A page's token: the last name on it.
+pub(super) fn token_of(last: &str) -> String {
+    URL_SAFE_NO_PAD.encode(last)
+}
+
+/// None: both.
+fn direction_of(number: i32) -> Answered<Option<CoreDirection>> {
+    match Direction::try_from(number) {
+        Ok(Direction::Unspecified) => Ok(None),
+        Ok(Direction::Out) => Ok(Some(CoreDirection::Out)),
+        Ok(Direction::In) => Ok(Some(CoreDirection::In)),
+        Err(_) => Err(Fault::invalid("direction", "is not a value of this enum")),
+    }
 }
 
 /// None: a status that no connection has matches nothing, but is no error.

@@ -1,5 +1,7 @@
 //! A running listener over the service as it is, and a client that speaks bytes.
 
+pub mod rooms;
+
 use super::{
     counters::Counters,
     http::{self, HttpEdge, HttpSettings},

@@ -6,7 +6,7 @@ use crate::{
         correlation::{Inject, Kind, Rule},
         headers::{self, Headers},
         id::ConnectionId,
-        names::{self, Topic},
+        names::{self, RoomName, Topic},
         publish::{self, Format, Gaps, Ordering, Overflow},
         reason::Fault,
         spec::{Connect, Dial, Settings, Spec, Tags, Tls},
@@ -20,7 +20,12 @@ use crate::{
 };
 use bytes::Bytes;
 use prost::Message;
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// What a request leaves open is filled from here; `config` makes it.
 #[derive(Clone, Debug)]
@@ -108,7 +113,6 @@ fn not_built(request: &ConnectRequest) -> Result<(), Fault> {
         ("idle.heartbeat_ms", request.idle.is_some_and(|idle| idle.heartbeat_ms != 0)),
         ("rotate", request.rotate.is_some()),
         ("limits.budget", request.limits.as_ref().is_some_and(|limits| !limits.budget.is_empty())),
-        ("rooms", !request.rooms.is_empty()),
         ("sequence", request.sequence.is_some()),
         ("variables", !request.variables.is_empty()),
     ];
@@ -139,6 +143,9 @@ fn settings(request: &ConnectRequest, defaults: &Settings) -> Result<Settings, F
     }
     if let Some(rule) = &request.correlation {
         settings.correlation = rule_of(rule)?;
+    }
+    if !request.rooms.is_empty() {
+        settings.rooms = rooms("rooms", &request.rooms, limits::ROOMS_PER_CONNECTION_MAX)?.into();
     }
     if let Some(bytes) = positive("max_message_bytes", request.max_message_bytes, limits::MESSAGE_BYTES_MAX)?
     {
@@ -317,6 +324,26 @@ pub fn id(text: &str) -> Result<ConnectionId, Fault> {
     ConnectionId::parse(text).map_err(|why| Fault::invalid("id", why.to_string()))
 }
 
+/// By name, each once.
+pub fn rooms(field: &'static str, given: &[String], most: usize) -> Result<Vec<RoomName>, Fault> {
+    let mut names = BTreeSet::new();
+    for name in given {
+        if names.insert(name.as_str()) && names.len() > most {
+            return Err(Fault::invalid(field, format!("must be at most {most} rooms")));
+        }
+    }
+    names.into_iter().map(|name| RoomName::parse(field, name)).collect()
+}
+
+pub fn page_size(size: i32) -> Result<usize, Fault> {
+    count("page_size", size, limits::PAGE_SIZE_DEFAULT, limits::PAGE_SIZE_MAX)
+}
+
+/// 0 means the usual.
+pub fn count(field: &'static str, given: i32, usual: usize, max: usize) -> Result<usize, Fault> {
+    Ok(positive(field, given, max)?.unwrap_or(usual))
+}
+
 /// Exactly one of `message` and `data`.
 pub fn payload(message: String, data: Bytes, content_type: &str) -> Result<(Bytes, Kind), Fault> {
     match (message.is_empty(), data.is_empty()) {
@@ -383,6 +410,7 @@ impl Default for Defaults {
                 sends_in_flight_max: limits::SENDS_IN_FLIGHT_DEFAULT,
                 message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
                 correlation: Rule::Auto,
+                rooms: Arc::default(),
             }),
         }
     }

@@ -4,7 +4,7 @@ use super::{Failure, Instance, defaults, fleet};
 use crate::{
     api::{
         peers::Peers,
-        service::{Inner, Service},
+        service::{Inner, RoomPorts, Service},
     },
     core::{
         fleet::{by_preference, record_key},
@@ -75,6 +75,8 @@ fn service(instance: &Instance) -> Result<Service, Failure> {
         bus: None,
         readiness: instance.readiness.clone(),
         fleet: fleet::peers(instance)?,
+        rooms: RoomPorts::default(),
+        check: None,
     }))
 }
 

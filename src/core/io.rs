@@ -112,7 +112,11 @@ pub enum Command {
 impl Command {
     /// Whether a frame may have left for the peer when nothing more is heard of it.
     pub fn may_write(&self) -> bool {
-        matches!(self, Command::Send(_) | Command::SendRaw { .. })
+        match self {
+            Command::Send(_) | Command::SendRaw { .. } => true,
+            Command::Room(room) => room.may_write(),
+            _ => false,
+        }
     }
 }
 

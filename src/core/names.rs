@@ -3,7 +3,10 @@
 
 use crate::{
     core::{reason::Fault, redact::is_deceptive},
-    limits::{ROOM_NAME_BYTES_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, TAGS_MAX, TOPIC_BYTES_MAX},
+    limits::{
+        ROOM_NAME_BYTES_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, TAGS_MAX, TOPIC_BYTES_MAX,
+        USER_BYTES_MAX,
+    },
 };
 use std::{fmt, sync::Arc};
 
@@ -181,6 +184,17 @@ pub fn validate_close(
         ));
     }
     Ok(code as u16)
+}
+
+/// Whom a connection belongs to, in the words of whoever let it in.
+pub fn validate_user(field: &'static str, user: &str) -> Result<(), Fault> {
+    if user.is_empty() || user.len() > USER_BYTES_MAX {
+        return Err(Fault::invalid(field, format!("a user's name has 1 to {USER_BYTES_MAX} bytes")));
+    }
+    if user.contains(char::is_control) {
+        return Err(Fault::invalid(field, "a user's name must not hold control characters"));
+    }
+    Ok(())
 }
 
 /// Counts no further than it must.

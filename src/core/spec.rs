@@ -1,6 +1,8 @@
 //! What a connection is asked to be: checked values, made by an edge from a request.
 
-use crate::core::{correlation::Rule, id::ConnectionId, publish, target::Target, time::Wall};
+use crate::core::{
+    correlation::Rule, id::ConnectionId, names::RoomName, publish, target::Target, time::Wall,
+};
 use bytes::Bytes;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub sends_in_flight_max: usize,
     pub message_bytes_max: usize,
     pub correlation: Rule,
+    /// What it receives goes straight to these; by name, each once.
+    pub rooms: Arc<[RoomName]>,
 }
 
 /// Sorted by key. A vector: a tree node would cost more than the whole connection.

@@ -14,6 +14,8 @@ pub mod rooms;
 mod run;
 mod socket;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 mod waiters;
 

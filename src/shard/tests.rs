@@ -85,6 +85,7 @@ fn spec(port: u16) -> Arc<Spec> {
             sends_in_flight_max: 10,
             message_bytes_max: 10_000,
             correlation: Rule::Auto,
+            rooms: Arc::default(),
         }),
         source: Bytes::from_static(b"a"),
         has_secrets: false,

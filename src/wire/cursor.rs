@@ -38,7 +38,9 @@ pub enum Cursor {
     Lifecycle {
         positions: Vec<RingPlace>,
     },
+    /// The last message seen, of this room.
     Room {
+        room: Box<str>,
         epoch: u64,
         offset: u64,
     },
@@ -105,9 +107,11 @@ impl Cursor {
         let mut bytes = vec![VERSION, self.kind() as u8];
         match self {
             Cursor::Topic { offset } => varint::put(&mut bytes, *offset),
-            Cursor::Room { epoch, offset } => {
+            Cursor::Room { room, epoch, offset } => {
                 varint::put(&mut bytes, *epoch);
                 varint::put(&mut bytes, *offset);
+                varint::put(&mut bytes, room.len() as u64);
+                bytes.extend_from_slice(room.as_bytes());
             }
             Cursor::Connection { epoch, seq, hint } => {
                 varint::put(&mut bytes, *epoch);
@@ -164,7 +168,13 @@ fn take_cursor(kind: u8, rest: &mut &[u8]) -> Option<Cursor> {
     let kind = CursorKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
     Some(match kind {
         CursorKind::Topic => Cursor::Topic { offset: varint::take(rest)? },
-        CursorKind::Room => Cursor::Room { epoch: varint::take(rest)?, offset: varint::take(rest)? },
+        CursorKind::Room => {
+            let (epoch, offset) = (varint::take(rest)?, varint::take(rest)?);
+            let length = usize::try_from(varint::take(rest)?).ok()?;
+            let (room, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            Cursor::Room { room: std::str::from_utf8(room).ok()?.into(), epoch, offset }
+        }
         CursorKind::Connection => Cursor::Connection {
             epoch: varint::take(rest)?,
             seq: varint::take(rest)?,

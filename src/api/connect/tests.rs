@@ -1,7 +1,8 @@
 use super::*;
 use crate::api::{
+    http::{self, HttpSettings},
     status::ErrorInfo,
-    testing::{Answer, ask, edge, on_a_shard, start},
+    testing::{Answer, ask, edge, on_a_shard, rooms::House, start},
 };
 use prost::Message;
 use std::net::SocketAddr;
@@ -78,5 +79,37 @@ fn what_is_not_unary_connect_is_told_so() {
         assert_eq!(mask.status, 503, "{}", mask.body);
         let broken = call(running.address, "Get", "content-type: application/proto\r\n", "\x0a\x7f").await;
         assert_eq!((broken.status, &broken.json()["code"]), (400, &"invalid_argument".into()));
+    });
+}
+
+#[test]
+fn rooms_are_a_service_of_their_own() {
+    on_a_shard(async {
+        let house = House::start();
+        house.connect("one", &["a"], Some("u"));
+        let running = start(http::router(&house.service, HttpSettings::default()));
+        let rooms = async |method: &str, body: &str| {
+            ask(running.address, "POST", &format!("/virtufin.Rooms/{method}"), JSON, body).await
+        };
+        let sent = rooms("Send", r#"{"rooms":["a"],"message":"x"}"#).await;
+        assert_eq!((sent.status, &sent.json()["positions"][0]["offset"]), (200, &"1".into()));
+        for (method, body) in [
+            ("Broadcast", r#"{"message":"x"}"#),
+            ("SendToUser", r#"{"user":"u","message":"x"}"#),
+            ("Join", r#"{"room":"b","id":"one"}"#),
+            ("Leave", r#"{"room":"b","id":"one"}"#),
+            ("ListRooms", "{}"),
+            ("ListMembers", r#"{"room":"a"}"#),
+            ("History", r#"{"room":"a"}"#),
+            ("KickUser", r#"{"user":"u"}"#),
+        ] {
+            let answer = rooms(method, body).await;
+            assert_eq!(answer.status, 200, "{method}: {}", answer.body);
+        }
+        let bad = rooms("Join", r#"{"room":"a,b","id":"one"}"#).await;
+        assert_eq!((bad.status, &bad.json()["code"]), (400, &"invalid_argument".into()));
+        assert!(bad.json()["message"].as_str().unwrap().starts_with("room: "));
+        // The other service's methods are none of this one's.
+        assert_eq!(rooms("SendRaw", "{}").await.status, 404);
     });
 }

@@ -4,7 +4,7 @@ use crate::api::{
     status::{ErrorInfo, RpcStatus},
     testing::{Running, on_a_shard, raw, service, start},
 };
-use crate::proto::web_socket_manager_client::WebSocketManagerClient;
+use crate::proto::{rooms_client::RoomsClient, web_socket_manager_client::WebSocketManagerClient};
 use prost::Message;
 use tokio_stream::StreamExt;
 use tonic::{Code, transport::Channel};
@@ -50,6 +50,17 @@ fn every_call_reaches_the_service_on_both_ports() {
             let refused = results.next().await.unwrap().unwrap();
             assert_eq!(refused.code, Code::InvalidArgument as i32);
             assert!(results.next().await.is_none());
+
+            let mut rooms = RoomsClient::new(channel(&running).await);
+            check(&rooms.send(RoomSendRequest::default()).await.unwrap_err());
+            check(&rooms.broadcast(BroadcastRequest::default()).await.unwrap_err());
+            check(&rooms.send_to_user(SendToUserRequest::default()).await.unwrap_err());
+            check(&rooms.kick_user(KickUserRequest::default()).await.unwrap_err());
+            check(&rooms.join(JoinRequest::default()).await.unwrap_err());
+            check(&rooms.leave(LeaveRequest::default()).await.unwrap_err());
+            check(&rooms.list_rooms(ListRoomsRequest::default()).await.unwrap_err());
+            check(&rooms.list_members(ListMembersRequest::default()).await.unwrap_err());
+            check(&rooms.history(HistoryRequest::default()).await.unwrap_err());
 
             let data = vec![0; limits::REQUEST_BYTES_MAX + 1].into();
             let large = SendRequest { data, ..Default::default() };

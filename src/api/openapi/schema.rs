@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 const PACKAGE: &str = ".virtufin.";
+/// Its methods go by their names alone, those of others with their service before them.
 const SERVICE: &str = "WebSocketManager";
 /// Where comments stand in a file's source info: messages, enums, services; fields, methods.
 const MESSAGES: i32 = 4;
@@ -33,27 +34,37 @@ impl Schemas {
     pub fn load() -> Self {
         // Ours, made by the build: a test reads it. A default would only make the document poorer.
         let files = FileSet::decode(proto::DESCRIPTOR).unwrap_or_default();
-        let file = files.file.into_iter().find(|file| file.package == "virtufin").unwrap_or_default();
         let mut schemas = Schemas {
             messages: BTreeMap::new(),
             enums: BTreeMap::new(),
             methods: BTreeMap::new(),
-            comments: comments(&file),
+            comments: BTreeMap::new(),
             made: Map::new(),
         };
-        let service = file.service.into_iter().find(|service| service.name == SERVICE).unwrap_or_default();
-        for method in service.method {
-            let about = schemas.comment(&format!("{SERVICE}.{}", method.name));
-            let [input, output] =
-                [&method.input_type, &method.output_type].map(|name| short(name).to_owned());
-            schemas.methods.insert(method.name, Method { about, input, output });
+        for file in files.file.into_iter().filter(|file| file.package == "virtufin") {
+            schemas.take(file);
         }
-        schemas.messages =
-            file.message_type.into_iter().map(|message| (message.name.clone(), message)).collect();
-        schemas.enums = file.enum_type.into_iter().map(|set| (set.name.clone(), set)).collect();
         schemas.made.insert("Status".into(), status());
         schemas.made.insert("Health".into(), health());
         schemas
+    }
+
+    fn take(&mut self, file: FileProto) {
+        self.comments.extend(comments(&file));
+        for service in file.service {
+            for method in service.method {
+                let about = self.comment(&format!("{}.{}", service.name, method.name));
+                let [input, output] =
+                    [&method.input_type, &method.output_type].map(|name| short(name).to_owned());
+                let name = match service.name.as_str() {
+                    SERVICE => method.name,
+                    other => format!("{other}.{}", method.name),
+                };
+                self.methods.insert(name, Method { about, input, output });
+            }
+        }
+        self.messages.extend(file.message_type.into_iter().map(|message| (message.name.clone(), message)));
+        self.enums.extend(file.enum_type.into_iter().map(|set| (set.name.clone(), set)));
     }
 
     pub fn into_components(self) -> Value {
@@ -73,7 +84,9 @@ impl Schemas {
         if !self.made.contains_key(&name) {
             let mut schema = self.object(message);
             if let Some(properties) = schema["properties"].as_object_mut() {
-                properties.retain(|name, _| !in_path.contains(&name.as_str()));
+                // The one room of a path stands for the list of the request.
+                let given = |name: &str| in_path.contains(&name) || (name == "rooms" && in_path.contains(&"room"));
+                properties.retain(|name, _| !given(name));
             }
             self.made.insert(name.clone(), schema);
         }
@@ -182,11 +195,19 @@ pub fn path_value(name: &str) -> Value {
         "id" => {
             json!({"type": "string", "pattern": ID_PATTERN, "minLength": 1, "maxLength": limits::ID_CHARS_MAX})
         }
+        "room" => room_name(),
+        "user" => json!({"type": "string", "minLength": 1, "maxLength": limits::USER_BYTES_MAX}),
         _ => json!({"type": "string", "minLength": 1, "maxLength": limits::TAG_KEY_CHARS_MAX}),
     }
 }
 
+/// The bound is one of bytes, which a schema cannot say.
+fn room_name() -> Value {
+    json!({"type": "string", "pattern": ROOM_PATTERN, "minLength": 1, "maxLength": limits::ROOM_NAME_BYTES_MAX})
+}
+
 const ID_PATTERN: &str = "^[A-Za-z0-9._~-]{1,128}$";
+const ROOM_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f,]+$";
 const LABEL_REPEATED: i32 = 3;
 
 /// Numbers in JSON, or in strings as proto3 writes the long ones.
@@ -210,6 +231,13 @@ fn bounds(message: &str, field: &str) -> Option<Value> {
         ("ConnectRequest" | "SetTagsRequest", "tags") => tags(),
         ("ConnectRequest", "headers") => json!({"maxProperties": limits::HEADERS_MAX}),
         ("ConnectRequest", "subprotocols") => json!({"maxItems": limits::SUBPROTOCOLS_MAX}),
+        ("RoomSendRequest", "rooms") => json!({"maxItems": limits::ROOMS_PER_SEND_MAX, "items": room_name()}),
+        ("ConnectRequest", "rooms") => {
+            json!({"maxItems": limits::ROOMS_PER_CONNECTION_MAX, "items": room_name()})
+        }
+        ("RoomSendRequest" | "BroadcastRequest" | "SendToUserRequest", "message_id") => {
+            json!({"maxLength": limits::MESSAGE_ID_BYTES_MAX})
+        }
         ("SetTagRequest", "value") => json!({"maxLength": limits::TAG_VALUE_CHARS_MAX}),
         ("StartPublishRequest" | "PublishOptions", "topic") => json!({"maxLength": limits::TOPIC_BYTES_MAX}),
         ("SendBatchRequest", "requests") => json!({"maxItems": limits::BATCH_REQUESTS_MAX}),

@@ -49,6 +49,29 @@ fn every_route_is_described_once_and_every_rpc_but_the_client_stream_has_one() {
     {
         assert!(covered.contains(rpc), "{rpc}");
     }
+    for rpc in ["Send", "Broadcast", "SendToUser", "KickUser", "Join", "Leave"]
+        .into_iter()
+        .chain(["ListRooms", "ListMembers", "History"])
+    {
+        assert!(covered.contains(&*format!("Rooms.{rpc}")), "{rpc}");
+    }
+}
+
+/// One method name is in two services: each route has its own request and answer.
+#[test]
+fn the_routes_of_rooms_are_those_of_their_service() {
+    let document = document();
+    let send = &document["paths"]["/v1/rooms:send"]["post"];
+    assert_eq!(send["operationId"], "RoomsSend_send");
+    let body = &send["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(body, "#/components/schemas/RoomSendRequest");
+    let one = &document["paths"]["/v1/rooms/{room}/messages"]["post"];
+    assert_eq!((&one["operationId"], &one["tags"][0]), (&json!("RoomsSend"), &json!("rooms")));
+    let body = &document["components"]["schemas"]["RoomSendBody"]["properties"];
+    assert!(body.get("rooms").is_none() && body["messageId"]["maxLength"] == 256, "{body}");
+    assert_eq!(one["parameters"][0]["schema"]["maxLength"], 256);
+    let summary = document["paths"]["/v1/broadcast"]["post"]["summary"].as_str().unwrap();
+    assert_eq!(summary, "Sends a message to every accepted connection.");
 }
 
 #[test]

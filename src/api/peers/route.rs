@@ -2,6 +2,7 @@
 
 use super::{
     Peers, Until,
+    all::Said,
     fault::{not_sent, orphan},
     link::{Calling, Ended},
     page::{merged, page_size, recorded},
@@ -197,7 +198,7 @@ impl Peers {
         }
     }
 
-    fn hand_over(&self, member: &Member, caller: &Caller, until: Until, rpc: Rpc) -> Result<Calling, Fault> {
+    pub(super) fn hand_over(&self, member: &Member, caller: &Caller, until: Until, rpc: Rpc) -> Result<Calling, Fault> {
         let left = until.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         self.link(member).start(Call {
             number: 0,
@@ -278,79 +279,37 @@ impl Peers {
     pub fn list<'a>(&'a self, caller: &'a Caller, request: ListRequest) -> Routing<'a, ListResponse> {
         Box::pin(async move {
             let until = Until::of(caller);
-            let here = self.local.list(caller, request.clone()).await?;
+            let mut pages = vec![self.local.list(caller, request.clone()).await?];
             let members = self.fleet.directory.members();
-            let wanted: Vec<_> = members
+            let wanted = members
                 .iter()
-                .filter(|member| request.instance.is_empty() || *member.instance == *request.instance)
-                .collect();
-            // All are asked before the first is waited for.
-            let asked: Vec<_> = wanted
-                .iter()
-                .map(|member| self.hand_over(member, caller, until, Rpc::List(request.clone())))
-                .collect();
-            let mut pages = vec![here];
-            for (member, asked) in wanted.into_iter().zip(asked) {
-                let calling = match asked {
-                    Ok(calling) => self.page(calling, until).await,
-                    Err(fault) => Err(fault),
-                };
-                pages.extend(self.page_or_again(member, caller, until, &request, calling).await?);
+                .filter(|member| request.instance.is_empty() || *member.instance == *request.instance);
+            for Said { member, answer } in self.ask_all(wanted, caller, until, &request).await {
+                pages.push(match answer {
+                    Err(fault) if fault.kind == FaultKind::NotSent => {
+                        self.recorded_of(&member, &fault, &request).await?
+                    }
+                    answer => answer?,
+                });
             }
             Ok(merged(pages, page_size(&request)))
         })
     }
 
-    async fn page(&self, calling: Calling, until: Until) -> Result<ListResponse, Fault> {
-        let ended = match until.left() {
-            None => calling.await,
-            Some(left) => timeout(left + limits::PEER_DEADLINE_GRACE, calling).await.map_err(|_| {
-                Fault::new(FaultKind::TimedOut, "not all instances answered within the deadline")
-            })?,
-        };
-        match ended {
-            Ended::Answered(answer) => match *answer {
-                Outcome::List(page) => Ok(page),
-                _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
-            },
-            Ended::Refused(fault) => Err(fault),
-            Ended::NotSent(why) | Ended::Broken(why) => Err(Fault::new(FaultKind::NotSent, why)),
-        }
-    }
-
-    /// None: it has left meanwhile, and what it had is listed by whoever takes it.
-    async fn page_or_again(
+    /// It died, most likely, and its lease has not run out: the store knows what it had.
+    async fn recorded_of(
         &self,
         member: &Member,
-        caller: &Caller,
-        until: Until,
+        fault: &Fault,
         request: &ListRequest,
-        first: Result<ListResponse, Fault>,
-    ) -> Result<Option<ListResponse>, Fault> {
-        let mut answer = first;
-        if matches!(&answer, Err(fault) if fault.kind == FaultKind::NotSent) {
-            if self.fleet.member(&member.incarnation).is_none() {
-                return Ok(None);
-            }
-            answer = match self.hand_over(member, caller, until, Rpc::List(request.clone())) {
-                Ok(calling) => self.page(calling, until).await,
-                Err(fault) => Err(fault),
-            };
-        }
-        match answer {
-            Ok(page) => Ok(Some(page)),
-            Err(fault) if fault.kind == FaultKind::NotSent => {
-                // It died, most likely, and its lease has not run out: the store knows what it had.
-                let records = self.fleet.directory.recorded(&member.incarnation).await;
-                let records = records.map_err(|error| {
-                    let text = format!("{}; nor can the store: {error}", fault.message);
-                    let message = format!("instance {} cannot be asked: {text}", member.instance);
-                    Fault::new(FaultKind::Unavailable, message)
-                })?;
-                Ok(Some(recorded(&records, request)?))
-            }
-            Err(fault) => Err(fault),
-        }
+    ) -> Result<ListResponse, Fault> {
+        let records = self.fleet.directory.recorded(&member.incarnation).await;
+        let records = records.map_err(|error| {
+            let text = format!("{}; nor can the store: {error}", fault.message);
+            let message = format!("instance {} cannot be asked: {text}", member.instance);
+            Fault::new(FaultKind::Unavailable, message)
+        })?;
+        recorded(&records, request)
     }
 
     /// Asks a member to take a connection over. The answer says why not, if not.
@@ -382,7 +341,7 @@ impl Peers {
 }
 
 /// The stream broke while the owner may have had the call.
-fn in_doubt(repeat: Repeat, why: String) -> Fault {
+pub(super) fn in_doubt(repeat: Repeat, why: String) -> Fault {
     match repeat {
         Repeat::Never => Fault::new(FaultKind::MaybeSent, why).with_certainty(Certainty::MaybeSent),
         Repeat::Read | Repeat::Harmless => Fault::new(FaultKind::Unavailable, why),

@@ -21,13 +21,17 @@ pub enum Repeat {
     Never,
 }
 
-/// A call for one connection.
-pub trait Routed: Clone + Send + Sync + 'static {
+/// A call that travels.
+pub trait Passed: Clone + Send + Sync + 'static {
     type Answer: Send;
     const REPEAT: Repeat;
-    fn id(&self) -> &str;
     fn pack(self) -> Rpc;
     fn unpack(outcome: Outcome) -> Option<Self::Answer>;
+}
+
+/// A call for one connection.
+pub trait Routed: Passed {
+    fn id(&self) -> &str;
     fn here(
         self,
         local: &Service,
@@ -35,14 +39,11 @@ pub trait Routed: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Answer, Fault>> + Send;
 }
 
-macro_rules! calls {
-    ($($variant:ident $rpc:ident($request:ident by $id:ident) -> $response:ident, $repeat:ident;)+) => {
-        $(impl Routed for $request {
+macro_rules! passed {
+    ($variant:ident($request:ident) -> $response:ident, $repeat:ident) => {
+        impl Passed for $request {
             type Answer = $response;
             const REPEAT: Repeat = Repeat::$repeat;
-            fn id(&self) -> &str {
-                &self.$id
-            }
             fn pack(self) -> Rpc {
                 Rpc::$variant(self)
             }
@@ -51,6 +52,24 @@ macro_rules! calls {
                     Outcome::$variant(answer) => Some(answer),
                     _ => None,
                 }
+            }
+        }
+    };
+}
+
+passed!(List(ListRequest) -> ListResponse, Read);
+passed!(ListRooms(ListRoomsRequest) -> ListRoomsResponse, Read);
+passed!(ListMembers(ListMembersRequest) -> ListMembersResponse, Read);
+passed!(SendToUser(SendToUserRequest) -> SendToUserResponse, Never);
+passed!(KickUser(KickUserRequest) -> KickUserResponse, Harmless);
+
+macro_rules! calls {
+    ($($variant:ident $rpc:ident($request:ident by $id:ident) -> $response:ident, $repeat:ident;)+) => {
+        $(passed!($variant($request) -> $response, $repeat);
+
+        impl Routed for $request {
+            fn id(&self) -> &str {
+                &self.$id
             }
             fn here(
                 self,
@@ -66,6 +85,12 @@ macro_rules! calls {
             Ok(match rpc {
                 $(Rpc::$variant(request) => Outcome::$variant(local.$rpc(caller, request).await?),)+
                 Rpc::List(request) => Outcome::List(local.list(caller, request).await?),
+                Rpc::ListRooms(request) => Outcome::ListRooms(local.list_rooms(caller, request).await?),
+                Rpc::ListMembers(request) => Outcome::ListMembers(local.list_members(caller, request).await?),
+                Rpc::SendToUser(request) => {
+                    Outcome::SendToUser(local.send_to_user_here(caller, request).await?)
+                }
+                Rpc::KickUser(request) => Outcome::KickUser(local.kick_user(caller, request).await?),
                 _ => return Err(Fault::new(FaultKind::Internal, "no call of a connection")),
             })
         }
@@ -85,4 +110,6 @@ calls! {
     SetTags set_tags(SetTagsRequest by id) -> SetTagsResponse, Harmless;
     GetTag get_tag(GetTagRequest by id) -> GetTagResponse, Read;
     GetTags get_tags(GetTagsRequest by id) -> GetTagsResponse, Read;
+    Join join(JoinRequest by id) -> JoinResponse, Harmless;
+    Leave leave(LeaveRequest by id) -> LeaveResponse, Harmless;
 }

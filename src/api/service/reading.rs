@@ -52,8 +52,11 @@ impl Service {
                     None => follow::rings(hub, context, Follow::Topic(topic.shared()), from).await,
                 }
             }
-            Some(Source::Room(_)) => Err(Fault::unimplemented("room")),
-            None => Err(Fault::invalid("source", "one of id, filter and topic must be given")),
+            Some(Source::Room(room)) => {
+                let room = names::RoomName::parse("room", room)?;
+                follow::room(self.room_log(context, room), from).await
+            }
+            None => Err(Fault::invalid("source", "one of id, filter, topic and room must be given")),
         }
     }
 

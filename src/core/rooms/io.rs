@@ -75,6 +75,16 @@ pub enum RoomCommand {
     },
 }
 
+impl RoomCommand {
+    /// Whether a message may be on its way to members when nothing more is heard of it.
+    pub fn may_write(&self) -> bool {
+        matches!(
+            self,
+            RoomCommand::Post { .. } | RoomCommand::Fill { .. } | RoomCommand::PostToUser { .. }
+        )
+    }
+}
+
 #[derive(Debug)]
 pub enum RoomAnswer {
     /// The socket is expected under this key.

@@ -44,7 +44,10 @@ impl Random {
             },
             2 => Cursor::Filter { positions: self.places(CURSOR_POSITIONS_MAX) },
             3 => Cursor::Lifecycle { positions: self.places(9) },
-            _ => Cursor::Room { epoch: self.number(), offset: self.number() },
+            _ => {
+                let room = "räume/1 ".chars().cycle().take(self.below(60) as usize).collect::<String>();
+                Cursor::Room { room: room.into(), epoch: self.number(), offset: self.number() }
+            }
         }
     }
 }
@@ -80,6 +83,14 @@ fn the_largest_fleet_stays_within_the_bound() {
     assert_eq!(Cursor::decode(&full.encode()), Ok(full.clone()));
     let over = Cursor::Filter { positions: places(500) };
     assert_eq!(Cursor::decode(&over.encode()), Ok(full));
+}
+
+#[test]
+fn the_longest_room_has_a_cursor() {
+    let room = "x".repeat(crate::limits::ROOM_NAME_BYTES_MAX);
+    let cursor = Cursor::Room { room: room.into(), epoch: u64::MAX, offset: u64::MAX };
+    assert!(cursor.encode().len() <= CURSOR_CHARS_MAX);
+    assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
 }
 
 #[test]
@@ -133,6 +144,9 @@ fn well_sealed_nonsense_is_refused() {
     refusal(&kind(CursorKind::Filter, &[CURSOR_POSITIONS_MAX as u8 + 1]));
     refusal(&kind(CursorKind::Filter, &[0xff; 9]));
     refusal(&kind(CursorKind::Topic, &[5, 5]));
+    refusal(&kind(CursorKind::Room, &[1, 2, 3, b'a', b'b']));
+    refusal(&kind(CursorKind::Room, &[1, 2, 1, 0xff]));
+    refusal(&kind(CursorKind::Room, &[0xff; 9]));
     let two =
         [&[1, 1, 2][..], &[NEW_INCARNATION, 0, 0, 0, 0, 0, 0, 0, 0, 3], &[SAME_INCARNATION, 3]].concat();
     refusal(&kind(CursorKind::Connection, &two));

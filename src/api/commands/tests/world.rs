@@ -72,7 +72,16 @@ impl World {
         readiness.set(Life::Ready);
         let (defaults, bus) = (Defaults::default(), None);
         let service =
-            Service::new(Inner { hub, defaults, instance: "i1".into(), bus, readiness, fleet: None });
+            Service::new(Inner {
+                hub,
+                defaults,
+                instance: "i1".into(),
+                bus,
+                readiness,
+                fleet: None,
+                rooms: Default::default(),
+                check: None,
+            });
         let (url, said) = upstream().await;
         World { service, url, said, bus: Arc::default(), documents: Arc::default() }
     }

@@ -212,6 +212,8 @@ impl Instance {
                     adoption: adoption.clone(),
                     counters: counters.clone(),
                 }),
+                rooms: Default::default(),
+                check: None,
             };
             let setup = setup(name, shard, shards);
             let mailbox = mailboxes[shard as usize].clone();

@@ -68,6 +68,7 @@ impl Upstream {
             sends_in_flight_max: 2 + rng.below(30) as usize,
             message_bytes_max: 1 << 20,
             correlation: Rule::Auto,
+            rooms: Arc::default(),
         };
         let mut upstream = Upstream {
             id: ConnectionId::parse(&format!("c{index}")).unwrap(),

@@ -75,6 +75,7 @@ fn settings() -> Settings {
         sends_in_flight_max: 100,
         message_bytes_max: 1 << 20,
         correlation: Rule::Auto,
+        rooms: Arc::default(),
     }
 }
 

@@ -454,8 +454,6 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub const TOKEN_KEYS_MAX: usize = 64;
 /// The file with them.
 pub const TOKEN_KEYS_BYTES_MAX: usize = 256 * 1024;
-/// Who somebody is, by a token or an authoriser.
-pub const USER_BYTES_MAX: usize = 256;
 /// Names and beginnings of rooms in one credential: it is kept for as long as its connection lives.
 pub const CREDENTIAL_ROOMS_MAX: usize = 256;
 /// For a shard to take a connection in: its rooms may have to be subscribed to outside first.

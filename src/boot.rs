@@ -183,6 +183,8 @@ async fn manage(
             peers: instance.peers.clone(),
             commands: instance.commands.clone(),
             fleet: instance.fleet.clone(),
+            rooms: None,
+            relay: None,
         }),
         config: instance.config.clone(),
         drain: drain_now,

@@ -6,6 +6,7 @@ mod embedded;
 mod fleet;
 mod peers;
 mod publish;
+mod rooms;
 mod shard;
 
 use super::snapshot::{Page, ShardView};
@@ -17,7 +18,7 @@ use crate::{
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
         embedded::{EmbeddedStats, FSYNC_BUCKETS_MICROS},
-        redis::RedisStats,
+        redis::{POISON_KINDS, RedisRelayStats, RedisRoomsStats, RedisStats},
     },
     core::{
         counters::SendEnd,
@@ -65,6 +66,10 @@ pub enum Read {
     DaprSet(Set, fn(&DaprStats, usize) -> f64),
     Redis(fn(&RedisStats) -> f64),
     RedisSet(Set, fn(&RedisStats, usize) -> f64),
+    /// Of rooms on Redis, beside whatever backend.
+    Rooms(fn(&RedisRoomsStats) -> f64),
+    Relay(fn(&RedisRelayStats) -> f64),
+    RelaySet(Set, fn(&RedisRelayStats, usize) -> f64),
     Embedded(fn(&EmbeddedStats) -> f64),
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
@@ -94,6 +99,7 @@ pub enum Set {
     ReplyOutcome,
     DaprError,
     DocumentCall,
+    Poison,
 }
 
 impl Set {
@@ -112,7 +118,7 @@ impl Set {
             Set::DaprError => "kind",
             Set::DocumentCall => "call",
             Set::CloseCause | Set::GapCause => "cause",
-            Set::DropReason => "reason",
+            Set::DropReason | Set::Poison => "reason",
             Set::Stage | Set::DiskStage => "stage",
         }
     }
@@ -137,6 +143,7 @@ impl Set {
             Set::ReplyOutcome => ReplyOutcome::ALL.iter().map(|outcome| outcome.name()).collect(),
             Set::DaprError => ERROR_KINDS.to_vec(),
             Set::DocumentCall => vec!["read", "write"],
+            Set::Poison => POISON_KINDS.to_vec(),
         }
     }
 }
@@ -163,6 +170,8 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         embedded::EMBEDDED,
         backends::DAPR,
         backends::REDIS,
+        rooms::ROOMS,
+        rooms::RELAY,
     ]
     .into_iter()
     .flatten()
@@ -176,10 +185,17 @@ impl Metric {
             Read::EmbeddedSet(set, _)
             | Read::ProcessSet(set, _)
             | Read::DaprSet(set, _)
-            | Read::RedisSet(set, _) => vec![set.label()],
+            | Read::RedisSet(set, _)
+            | Read::RelaySet(set, _) => vec![set.label()],
             Read::Edge => vec!["event"],
             Read::Build => vec!["version"],
-            Read::Process(_) | Read::Embedded(_) | Read::Dapr(_) | Read::Redis(_) | Read::Fsync => Vec::new(),
+            Read::Process(_)
+            | Read::Embedded(_)
+            | Read::Dapr(_)
+            | Read::Redis(_)
+            | Read::Rooms(_)
+            | Read::Relay(_)
+            | Read::Fsync => Vec::new(),
         }
     }
 

@@ -3,4 +3,6 @@
 pub mod close;
 pub mod cursor;
 pub mod event;
+pub mod jararaca;
+pub mod rooms;
 pub mod ws;

@@ -12,7 +12,7 @@ mod rooms;
 
 pub use open::report as backend_report;
 
-use self::fleet::Conditions;
+use self::{fleet::Conditions, rooms::Outside};
 use crate::{
     api::{
         admin::{self, AdminHooks},
@@ -22,7 +22,7 @@ use crate::{
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
-        service::{Inner, Life, Readiness, RoomPorts, Service},
+        service::{Inner, Life, Readiness, Service},
         validate::Defaults,
     },
     backend::Backend,
@@ -93,6 +93,7 @@ struct Instance {
     edge: Arc<EdgeCounters>,
     peers: Arc<PeerCounters>,
     ingress: Arc<WsCounters>,
+    outside: Arc<Outside>,
     commands: Arc<CommandCounters>,
     started: Started,
     config: Arc<Config>,
@@ -121,6 +122,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let hub = Hub::new(mailboxes.clone(), entropy.word());
     let gate = backend.documents().map(|_| Arc::<Gate>::default());
     let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone())?;
+    let outside = Arc::new(Outside::open(&config, &hub, entropy.word())?);
     let instance = Arc::new(Instance {
         hub,
         readiness: Arc::default(),
@@ -130,6 +132,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         edge: Arc::default(),
         peers: Arc::default(),
         ingress: Arc::default(),
+        outside: outside.clone(),
         commands: Arc::default(),
         started: Started {
             http: http_at,
@@ -141,7 +144,11 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         },
         config: config.clone(),
     });
-    let conditions = Conditions { backend: instance.backend.clone(), fleet: instance.fleet.clone() };
+    let conditions = Conditions {
+        backend: instance.backend.clone(),
+        fleet: instance.fleet.clone(),
+        outside: outside.clone(),
+    };
     instance.readiness.watch(Arc::new(conditions));
     let dialler = Arc::new(dialler(&config, &[http_at, grpc_at, admin_at])?);
     let (stop_trigger, stop) = Stop::new();
@@ -165,6 +172,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     if let Some(fleet) = fleet {
         fleet.join();
     }
+    outside.close()?;
     instance.backend.close().map_err(|error| error.message)?;
     Ok(code)
 }
@@ -179,6 +187,7 @@ async fn manage(
 ) -> Result<u8, Failure> {
     let (drain_now, mut drain_asked) = mpsc::channel(1);
     let mut signals = drain::Signals::new()?;
+    instance.outside.start(&instance.hub);
     let hooks = Arc::new(Hooks {
         collector: Collector::new(Sources {
             hub: instance.hub.clone(),
@@ -188,6 +197,8 @@ async fn manage(
             ingress: instance.ingress.clone(),
             commands: instance.commands.clone(),
             fleet: instance.fleet.clone(),
+            rooms: instance.outside.redis.clone(),
+            relay: instance.outside.relay.clone(),
         }),
         config: instance.config.clone(),
         drain: drain_now,
@@ -286,7 +297,7 @@ impl Part {
 
     async fn serve(self) -> Result<(), Failure> {
         let config = &self.instance.config;
-        let setup = setup(config, self.shard, self.seed);
+        let setup = setup(config, &self.instance.outside, self.shard, self.seed);
         let tls = self.world.dialler.tls.clone();
         let local = Local::start(self.shard, setup, self.mailbox, self.world);
         let service = Service::new(Inner {
@@ -297,7 +308,7 @@ impl Part {
             bus: self.instance.fleet.is_none().then(|| self.instance.backend.bus()),
             readiness: self.instance.readiness.clone(),
             fleet: fleet::peers(&self.instance)?,
-            rooms: RoomPorts::default(),
+            rooms: self.instance.outside.ports.clone(),
             check: None,
         });
         let counters = self.instance.edge.clone();
@@ -375,11 +386,15 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
         instance: instance.config.instance_id.as_str().into(),
         busy_poll: instance.config.busy_poll,
         gate: instance.gate.clone(),
-        rooms: RoomWorld { neighbours: instance.hub.clone(), bus: None, relay: None },
+        rooms: RoomWorld {
+            neighbours: instance.hub.clone(),
+            bus: instance.outside.ports.bus.clone(),
+            relay: instance.outside.ports.relay.clone(),
+        },
     })
 }
 
-fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
+fn setup(config: &Config, outside: &Outside, shard: u32, seed: u64) -> Setup {
     Setup {
         shard,
         shards: config.shards,
@@ -398,7 +413,7 @@ fn setup(config: &Config, shard: u32, seed: u64) -> Setup {
             ..Bounds::default()
         },
         lifecycle_topic: config.lifecycle_topic.as_str().into(),
-        rooms: ingress::rooms(config),
+        rooms: ingress::rooms(config, outside),
         seed,
     }
 }

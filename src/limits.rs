@@ -305,6 +305,34 @@ pub const REDIS_HINTS_MAX: usize = 4096;
 pub const REDIS_LANE_HELD_MAX: Duration = Duration::from_secs(10);
 /// Batches that turned out to be taken after their answer was lost, until they are sent again.
 pub const REDIS_TAKEN_KEPT: usize = 1024;
+/// Sends to rooms that wait for their turn at Redis, and what all that are not answered may hold: a
+/// burst; beyond it they are told to come again.
+pub const REDIS_ROOM_SENDS_MAX: usize = 4096;
+pub const REDIS_ROOM_SEND_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of those, the ones under way: less than the client library queues, so that they keep their order.
+pub const REDIS_ROOM_SENDS_IN_FLIGHT: usize = 128;
+/// When the others are told to come again.
+pub const REDIS_ROOM_FULL_RETRY: Duration = Duration::from_millis(100);
+/// Reads of histories that wait, and those under way, each with up to a room's whole history.
+pub const REDIS_ROOM_READS_MAX: usize = 65_536;
+pub const REDIS_ROOM_READS_IN_FLIGHT: usize = 16;
+/// Rooms that one instance subscribes: as many as its shards know.
+pub const REDIS_ROOMS_MAX: usize = 4 * ROOMS_PER_SHARD_MAX;
+/// Rooms in one SUBSCRIBE and in one call for their numbers: the server does nothing else meanwhile.
+pub const REDIS_ROOMS_PER_CALL: usize = 500;
+/// What one room gets while its number is asked for; beyond it the number is asked for again.
+pub const REDIS_ROOM_HELD_MAX: usize = 256;
+/// Highest numbers of rooms that are sent to and not subscribed, and counters of those that keep
+/// nothing. A forgotten counter begins a new epoch.
+pub const REDIS_ROOM_NUMBERS_MAX: usize = 65_536;
+/// How often the numbers of all subscribed rooms are compared with the server's: a server that lost
+/// its data without a broken connection is noticed, and rooms that rest keep their epochs.
+pub const REDIS_ROOM_CHECK_EVERY: Duration = Duration::from_secs(60);
+/// How long a room's epoch outlives its last message, beyond its history.
+pub const REDIS_ROOM_EPOCH_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The same for a room to which nothing was sent yet: names that clients make up must not pile up
+/// at the server. Longer than several rounds of `REDIS_ROOM_CHECK_EVERY`.
+pub const REDIS_ROOM_FRESH_KEPT: Duration = Duration::from_secs(600);
 /// A start that takes longer than this, for want of its backend, says what it waits for.
 pub const START_PATIENCE: Duration = Duration::from_secs(2);
 /// A call of the sidecar that publishes: as long as its own policy for a broker that hangs.
@@ -441,6 +469,10 @@ pub const USER_BYTES_MAX: usize = 256;
 pub const ROOM_FOLLOWERS_MAX: usize = 4096;
 /// One request of a client on its own socket.
 pub const ROOM_REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// The name of the instance that numbered a message alone.
+pub const ROOM_SENDER_BYTES_MAX: usize = 256;
+/// Rooms of one message that comes over the earlier system's channels, which has no bound itself.
+pub const RELAY_ROOMS_MAX: usize = 1024;
 /// The subprotocol with numbers.
 pub const ROOMS_SUBPROTOCOL: &str = "wsm.rooms.v1";
 // Sockets that are accepted.

@@ -1,6 +1,6 @@
 //! An instance among others: its lease, and what it takes over from those that are gone.
 
-use super::{Failure, Instance, restore};
+use super::{Failure, Instance, restore, rooms::Outside};
 use crate::{
     api::peers,
     backend::Backend,
@@ -111,6 +111,7 @@ pub(super) fn wall_now() -> Wall {
 pub(super) struct Conditions {
     pub backend: Arc<Backend>,
     pub fleet: Option<Handle>,
+    pub outside: Arc<Outside>,
 }
 
 impl Health for Conditions {
@@ -127,6 +128,7 @@ impl Health for Conditions {
                 (Some(away), None, false)
             }
         };
+        let degraded = degraded.or_else(|| self.outside.trouble());
         let capabilities = self.backend.capabilities();
         Condition { backend: self.backend.name(), capabilities, problem, degraded, advisory }
     }

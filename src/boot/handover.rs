@@ -4,7 +4,7 @@ use super::{Failure, Instance, defaults, fleet};
 use crate::{
     api::{
         peers::Peers,
-        service::{Inner, RoomPorts, Service},
+        service::{Inner, Service},
     },
     core::{
         fleet::{by_preference, record_key},
@@ -75,7 +75,7 @@ fn service(instance: &Instance) -> Result<Service, Failure> {
         bus: None,
         readiness: instance.readiness.clone(),
         fleet: fleet::peers(instance)?,
-        rooms: RoomPorts::default(),
+        rooms: instance.outside.ports.clone(),
         check: None,
     }))
 }

@@ -1,6 +1,6 @@
 //! Rooms, and how WebSockets come in, from the configuration.
 
-use super::{Failure, Instance};
+use super::{Failure, Instance, rooms::Outside};
 use crate::{
     api::{
         service::Service,
@@ -12,13 +12,14 @@ use crate::{
 use rustls::ClientConfig;
 use std::sync::Arc;
 
-/// What each shard is told of rooms. Who numbers them, the backend decides.
-pub fn rooms(config: &Config) -> Setup {
+/// What each shard is told of rooms.
+pub fn rooms(config: &Config, outside: &Outside) -> Setup {
     Setup {
+        numbered_outside: outside.ports.bus.is_some(),
+        relayed: outside.ports.relay.is_some(),
         rules: config.rooms.rules.clone(),
         reader_bytes_max: config.rooms.reader_bytes_max,
         history_bytes_max: config.rooms.history_bytes_max,
-        ..Setup::default()
     }
 }
 

@@ -84,7 +84,7 @@ fn patiently(mut trouble: impl FnMut() -> Option<String>) -> Option<String> {
     }
 }
 
-fn redis(config: &Config) -> RedisConfig {
+pub(super) fn redis(config: &Config) -> RedisConfig {
     let url = config.redis_url.as_ref().map(config::Secret::reveal).unwrap_or_default();
     let mut redis = RedisConfig::new(url);
     redis.stream_events_max = config.redis_stream_max;

@@ -1,6 +1,10 @@
-//! Rooms beyond this instance: who hears what a bus or a relay carries.
+//! Rooms beyond this instance: what numbers and carries them, and who hears that here.
 
+use super::{Failure, open};
 use crate::{
+    api::service::RoomPorts,
+    backend::redis::{Channels, RedisRelay, RedisRooms},
+    config::Config,
     core::{
         io::{Answer, Command, Context},
         names::RoomName,
@@ -11,6 +15,7 @@ use crate::{
     ports::{RelayListener, RoomListener},
     shard::mailbox::Hub,
 };
+use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
@@ -20,9 +25,75 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// What stands outside of this instance for rooms.
+#[derive(Default)]
+pub struct Outside {
+    pub ports: RoomPorts,
+    pub redis: Option<Arc<RedisRooms>>,
+    pub relay: Option<Arc<RedisRelay>>,
+    heard: Mutex<Option<Heard>>,
+}
+
+type Heard = mpsc::Receiver<(Vec<RoomName>, Post)>;
+
+impl Outside {
+    /// Another room system's channels go first; else Redis where there is one; else nothing, and the
+    /// homes of this instance number its rooms.
+    pub fn open(config: &Config, hub: &Hub, run: u64) -> Result<Self, Failure> {
+        if config.redis_url.is_none() {
+            return Ok(Outside::default());
+        }
+        if let Some(jararaca) = &config.jararaca {
+            let channels = Channels { send: jararaca.send.clone(), broadcast: jararaca.broadcast.clone() };
+            let (listener, heard) = ToNumber::new();
+            let relay = RedisRelay::open(open::redis(config), channels, jararaca.dedupe, Arc::new(listener))
+                .map_err(|error| error.message)?;
+            return Ok(Outside {
+                ports: RoomPorts { bus: None, relay: Some(relay.clone()) },
+                relay: Some(relay),
+                heard: Mutex::new(Some(heard)),
+                redis: None,
+            });
+        }
+        let run = format!("{}-{run:016x}", config.instance_id);
+        let listener = Arc::new(ToHomes(hub.clone()));
+        let redis = RedisRooms::open(open::redis(config), run.into(), config.rooms.rules.clone(), listener)
+            .map_err(|error| error.message)?;
+        Ok(Outside {
+            ports: RoomPorts { bus: Some(redis.clone()), relay: None },
+            redis: Some(redis),
+            ..Outside::default()
+        })
+    }
+
+    /// On the main thread's runtime: has what a relay hears numbered.
+    pub fn start(&self, hub: &Hub) {
+        if let Some(heard) = self.heard.lock().take() {
+            tokio::task::spawn_local(number(hub.clone(), heard));
+        }
+    }
+
+    /// What does not work now.
+    pub fn trouble(&self) -> Option<String> {
+        let redis = self.redis.as_ref().and_then(|rooms| rooms.health().err());
+        let relay = self.relay.as_ref().and_then(|relay| relay.health().err());
+        redis.or(relay).map(|why| format!("rooms: {why}"))
+    }
+
+    pub fn close(&self) -> Result<(), Failure> {
+        if let Some(redis) = &self.redis {
+            redis.close().map_err(|error| error.message)?;
+        }
+        if let Some(relay) = &self.relay {
+            relay.close().map_err(|error| error.message)?;
+        }
+        Ok(())
+    }
+}
+
 /// Hands what a bus carries to the homes of this instance. What a full shard does not take is found
 /// missing by its home, and asked for.
-pub struct ToHomes(pub Hub);
+struct ToHomes(Hub);
 
 impl RoomListener for ToHomes {
     fn arrived(&self, room: RoomName, at: Position, message: Arc<Message>) {
@@ -37,7 +108,7 @@ impl RoomListener for ToHomes {
 }
 
 /// Hands what a relay carries to one task, which has the homes number it, in order.
-pub struct ToNumber {
+struct ToNumber {
     heard: mpsc::Sender<(Vec<RoomName>, Post)>,
     lost: Arc<AtomicU64>,
 }
@@ -54,14 +125,14 @@ impl RelayListener for ToNumber {
 
 impl ToNumber {
     /// The listener, and the task's part of it.
-    pub fn new() -> (Self, mpsc::Receiver<(Vec<RoomName>, Post)>) {
+    fn new() -> (Self, Heard) {
         let (heard, queue) = mpsc::channel(limits::RELAY_QUEUE_MAX);
         (ToNumber { heard, lost: Arc::default() }, queue)
     }
 }
 
 /// Numbers what a relay heard, until it is gone.
-pub async fn number(hub: Hub, mut heard: mpsc::Receiver<(Vec<RoomName>, Post)>) {
+async fn number(hub: Hub, mut heard: Heard) {
     while let Some((rooms, post)) = heard.recv().await {
         match &rooms[..] {
             [] => one(&hub, RoomName::everyone(), post).await,

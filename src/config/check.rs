@@ -26,11 +26,12 @@ pub const SIDECAR: &[&str] = &["dapr_grpc_endpoint", "dapr_grpc_port", "dapr_htt
 
 /// Settings that the contract names and this version does not build. Lifting a restriction means a
 /// change here, and nowhere else.
-const NOT_BUILT: &[&str] = &["rooms_pubsub", "jararaca_channels"];
+const NOT_BUILT: &[&str] = &["rooms_pubsub"];
 
 pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
     not_built(values, findings);
     backend(config, values, findings);
+    relay(config, values, findings);
     addresses(config, values, findings);
     relations(config, values, findings);
     ingress::check(config, values, findings);
@@ -53,14 +54,6 @@ fn backend(config: &Config, values: &Resolved, findings: &mut Findings) {
             .problems
             .push(format!("backend = 'redis' ({source}) needs a server; give --redis-url redis://host:6379"));
     }
-    if config.backend != Backend::Redis && given {
-        let source = &values.entry("redis_url").source;
-        findings.problems.push(format!(
-            "redis_url ({source}) beside backend = '{}', for rooms on Redis, is not supported by this \
-             version; leave it out or give --backend redis",
-            config.backend.name()
-        ));
-    }
     if let Some(url) = &config.redis_url
         && let Err(wrong) = redis::parse_redis_url(url.reveal()).ok_or("is no redis:// URL")
     {
@@ -80,6 +73,22 @@ fn backend(config: &Config, values: &Resolved, findings: &mut Findings) {
         findings
             .problems
             .push(format!("commands ({source}) needs the dapr backend; leave it out or give --backend dapr"));
+    }
+}
+
+fn relay(config: &Config, values: &Resolved, findings: &mut Findings) {
+    for key in ["jararaca_channels", "jararaca_dedupe"].iter().filter(|key| values.given(key)) {
+        let source = &values.entry(key).source;
+        let problem = if *key == "jararaca_dedupe" && !values.given("jararaca_channels") {
+            "needs the channels; give --jararaca-channels send,broadcast, or leave it out"
+        } else if *key == "jararaca_channels" && config.jararaca.is_none() {
+            "must be two different names, as send,broadcast"
+        } else if *key == "jararaca_channels" && !values.given("redis_url") {
+            "needs the server that carries them; give --redis-url redis://host:6379"
+        } else {
+            continue;
+        };
+        findings.problems.push(format!("{key} ({source}) {problem}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the table's values to the plain ones that the process runs by: once, at start.
 
 use super::{
-    Backend, BusConfig, BusFsync, Config, DaprConfig, HostPort, IngressConfig, LogFormat, LogLevel,
+    Backend, BusConfig, BusFsync, Config, DaprConfig, HostPort, IngressConfig, Jararaca, LogFormat, LogLevel,
     PublishConfig, ReconnectConfig, RoomsConfig, Secret, StoreFsync, TlsFiles, TokenConfig, render,
     room_rule, sources::Resolved,
 };
@@ -38,6 +38,11 @@ pub fn convert(v: &Resolved) -> Config {
         backend: backend(v),
         redis_url: secret(v, "redis_url"),
         redis_stream_max: v.number("redis_stream_max"),
+        jararaca: v.text("jararaca_channels").and_then(Jararaca::names).map(|(send, broadcast)| Jararaca {
+            send: send.to_owned(),
+            broadcast: broadcast.to_owned(),
+            dedupe: v.switch("jararaca_dedupe"),
+        }),
         dead_letter_topic: v.text("dead_letter_topic").map(String::from),
         commands_topic: v.switch("commands").then(|| text(v, "commands_topic")),
         dapr: dapr(v),

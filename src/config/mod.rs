@@ -145,6 +145,26 @@ pub struct PublishConfig {
     pub spill_bytes: u64,
 }
 
+/// The channels of the earlier room system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jararaca {
+    pub send: String,
+    pub broadcast: String,
+    /// A socket in several addressed rooms gets one copy.
+    pub dedupe: bool,
+}
+
+impl Jararaca {
+    /// Both names out of `send,broadcast`.
+    pub fn names(text: &str) -> Option<(&str, &str)> {
+        let (send, broadcast) = text.split_once(',')?;
+        let (send, broadcast) = (send.trim(), broadcast.trim());
+        let sound =
+            !send.is_empty() && !broadcast.is_empty() && !broadcast.contains(',') && send != broadcast;
+        sound.then_some((send, broadcast))
+    }
+}
+
 /// The embedded log.
 #[derive(Clone, Debug)]
 pub struct BusConfig {
@@ -208,6 +228,7 @@ pub struct Config {
     pub backend: Backend,
     pub redis_url: Option<Secret>,
     pub redis_stream_max: u64,
+    pub jararaca: Option<Jararaca>,
     pub dead_letter_topic: Option<String>,
     /// None: no commands are taken from the bus.
     pub commands_topic: Option<String>,

@@ -306,6 +306,8 @@ pub const SETTINGS: &[Setting] = &[
         "Dapr pub/sub component that reaches every instance, for rooms."),
     setting(Backend, "jararaca_channels", Kind::Text, Preset::None,
         "Channel names send,broadcast of the earlier room system; needs --redis-url."),
+    setting(Backend, "jararaca_dedupe", Kind::Switch, Preset::Switch(true),
+        "With --jararaca-channels: a socket in several addressed rooms gets one copy, not one for each room."),
 
     setting(Dialling, "egress_allow", Kind::Patterns, Preset::None,
         "CIDR or host[:port] that may be dialled; private and loopback addresses need one."),

@@ -243,7 +243,7 @@ fn all_problems_at_once() {
     let toml = file("grcp_port = 1\nlisten = \"nowhere\"\nshards = 1.5\n[server]\nport = 1\n");
     let problems = bad(
         &["--config", at(&toml), "--http-prot", "80", "--admin-port", "x", "srve", "--outbox-bytes-max=4MB"],
-        &env(&[("WSM_DATADIR", "x"), ("DefaultTimeoutMs", "soon"), ("WSM_REDIS_URL", "redis://h")]),
+        &env(&[("WSM_DATADIR", "x"), ("DefaultTimeoutMs", "soon"), ("WSM_JARARACA_CHANNELS", "x")]),
     );
     let text = problems.join("\n");
     for part in [
@@ -257,7 +257,7 @@ fn all_problems_at_once() {
         "admin_port = 'x' (flag --admin-port) is not a port",
         "outbox_bytes_max = '4MB' (flag --outbox-bytes-max) uses a unit",
         "default_timeout_ms = 'soon' (environment DefaultTimeoutMs) is not a duration",
-        "redis_url (environment WSM_REDIS_URL) beside backend = 'embedded'",
+        "jararaca_channels (environment WSM_JARARACA_CHANNELS) must be two different names",
     ] {
         assert!(text.contains(part), "missing: {part}\n{text}");
     }
@@ -374,9 +374,26 @@ fn the_backend_follows_what_is_configured() {
 
 #[test]
 fn what_this_version_does_not_build_is_refused() {
-    for (flag, value) in
-        [("--redis-url", "redis://127.0.0.1"), ("--rooms-pubsub", "x"), ("--jararaca-channels", "x")]
-    {
-        assert!(one_problem(&[flag, value], &env(&[])).contains("not supported by this version"));
+    assert!(one_problem(&["--rooms-pubsub", "x"], &env(&[])).contains("not supported by this version"));
+}
+
+#[test]
+fn rooms_may_be_on_redis_beside_any_backend() {
+    let url = ["--redis-url", "redis://127.0.0.1"];
+    let beside = good(&url, &env(&[]));
+    assert!(beside.backend == Backend::Embedded && beside.redis_url.is_some() && beside.jararaca.is_none());
+
+    let channels = ["--jararaca-channels", "app:send, app:all"];
+    let relay = good(&[url, channels].concat(), &env(&[])).jararaca.expect("channels");
+    assert_eq!((&*relay.send, &*relay.broadcast, relay.dedupe), ("app:send", "app:all", true));
+    let copies = good(&[&url[..], &channels, &["--jararaca-dedupe=false"]].concat(), &env(&[])).jararaca;
+    assert!(copies.is_some_and(|relay| !relay.dedupe));
+
+    assert!(one_problem(&channels, &env(&[])).contains("give --redis-url"));
+    for bad in ["a", "a,a", "a,", ",b", "a,b,c", ","] {
+        let problem = one_problem(&[&url[..], &["--jararaca-channels", bad]].concat(), &env(&[]));
+        assert!(problem.contains("two different names"), "{problem}");
     }
+    let alone = one_problem(&["--jararaca-dedupe=false"], &env(&[]));
+    assert!(alone.contains("give --jararaca-channels"), "{alone}");
 }

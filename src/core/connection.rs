@@ -51,8 +51,8 @@ pub struct Connection {
     pub leaving: Option<Box<Leaving>>,
     /// It came to us.
     pub accepted: Option<Box<Accepted>>,
-    /// Its messages go to these rooms.
-    pub feeds: Option<Arc<[RoomName]>>,
+    /// The route's word on where an accepted one's messages go.
+    pub route_feeds: Option<Arc<[RoomName]>>,
     pub numbering: Numbering,
     pub publish: Option<Box<publish::Spec>>,
     pub lane: Option<LaneKey>,
@@ -272,10 +272,15 @@ impl Connection {
         let mut rooms: Vec<_> =
             seats.filter(|seat| !seat.name.is_everyone()).map(|seat| seat.name.shared()).collect();
         if self.accepted.is_none() {
-            rooms.extend(self.feeds.iter().flat_map(|feeds| feeds.iter()).map(RoomName::shared));
+            rooms.extend(self.feeds().iter().map(RoomName::shared));
         }
         rooms.sort_unstable();
         rooms
+    }
+
+    /// The rooms that its messages go to.
+    pub fn feeds(&self) -> &Arc<[RoomName]> {
+        self.route_feeds.as_ref().unwrap_or(&self.spec.settings.rooms)
     }
 
     pub fn record(&self, clean: bool) -> Record {

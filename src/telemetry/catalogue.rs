@@ -7,6 +7,7 @@ mod fleet;
 mod ingress;
 mod peers;
 mod publish;
+mod room_bus;
 mod rooms;
 mod shard;
 
@@ -19,7 +20,7 @@ use crate::{
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
         embedded::{EmbeddedStats, FSYNC_BUCKETS_MICROS},
-        redis::RedisStats,
+        redis::{POISON_KINDS, RedisRelayStats, RedisRoomsStats, RedisStats},
     },
     core::{
         counters::{SLOW_ACTIONS, SendEnd},
@@ -67,6 +68,10 @@ pub enum Read {
     DaprSet(Set, fn(&DaprStats, usize) -> f64),
     Redis(fn(&RedisStats) -> f64),
     RedisSet(Set, fn(&RedisStats, usize) -> f64),
+    /// Of rooms on Redis, beside whatever backend.
+    Rooms(fn(&RedisRoomsStats) -> f64),
+    Relay(fn(&RedisRelayStats) -> f64),
+    RelaySet(Set, fn(&RedisRelayStats, usize) -> f64),
     Embedded(fn(&EmbeddedStats) -> f64),
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
@@ -101,6 +106,7 @@ pub enum Set {
     SlowAction,
     /// Why an opening handshake was refused.
     WsRefusal,
+    Poison,
 }
 
 impl Set {
@@ -121,7 +127,7 @@ impl Set {
             Set::DaprError => "kind",
             Set::DocumentCall => "call",
             Set::CloseCause | Set::GapCause => "cause",
-            Set::DropReason | Set::WsRefusal => "reason",
+            Set::DropReason | Set::WsRefusal | Set::Poison => "reason",
             Set::Stage | Set::DiskStage => "stage",
         }
     }
@@ -151,6 +157,7 @@ impl Set {
             }
             Set::SlowAction => SLOW_ACTIONS.to_vec(),
             Set::WsRefusal => WsRefusal::ALL.iter().map(|reason| reason.name()).collect(),
+            Set::Poison => POISON_KINDS.to_vec(),
         }
     }
 }
@@ -179,6 +186,8 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         embedded::EMBEDDED,
         backends::DAPR,
         backends::REDIS,
+        room_bus::ROOMS,
+        room_bus::RELAY,
     ]
     .into_iter()
     .flatten()
@@ -192,10 +201,17 @@ impl Metric {
             Read::EmbeddedSet(set, _)
             | Read::ProcessSet(set, _)
             | Read::DaprSet(set, _)
-            | Read::RedisSet(set, _) => vec![set.label()],
+            | Read::RedisSet(set, _)
+            | Read::RelaySet(set, _) => vec![set.label()],
             Read::Edge => vec!["event"],
             Read::Build => vec!["version"],
-            Read::Process(_) | Read::Embedded(_) | Read::Dapr(_) | Read::Redis(_) | Read::Fsync => Vec::new(),
+            Read::Process(_)
+            | Read::Embedded(_)
+            | Read::Dapr(_)
+            | Read::Redis(_)
+            | Read::Rooms(_)
+            | Read::Relay(_)
+            | Read::Fsync => Vec::new(),
         }
     }
 

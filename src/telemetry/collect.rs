@@ -11,7 +11,11 @@ use crate::{
         commands::counters::CommandCounters,
         counters::{Counters as EdgeCounters, PeerCounters, WsCounters},
     },
-    backend::{Backend, embedded::EmbeddedStats},
+    backend::{
+        Backend,
+        embedded::EmbeddedStats,
+        redis::{RedisRelay, RedisRooms},
+    },
     fleet::Handle,
     limits,
     shard::{Local, mailbox::Hub},
@@ -36,6 +40,9 @@ pub struct Sources {
     pub ingress: Arc<WsCounters>,
     pub commands: Arc<CommandCounters>,
     pub fleet: Option<Handle>,
+    /// Rooms on Redis, and the channels of the earlier room system.
+    pub rooms: Option<Arc<RedisRooms>>,
+    pub relay: Option<Arc<RedisRelay>>,
 }
 
 pub struct Collector {
@@ -82,7 +89,7 @@ impl Collector {
 
     /// What is not a shard's.
     fn read(&self, page: &mut Page) {
-        let Sources { backend, edge, peers, ingress, commands, fleet, .. } = &self.sources;
+        let Sources { backend, edge, peers, ingress, commands, fleet, rooms, relay, .. } = &self.sources;
         page.backend_ready = backend.trouble().is_none();
         page.embedded = backend.local().stats();
         match &**backend {
@@ -90,6 +97,8 @@ impl Collector {
             Backend::Dapr(dapr, _) => page.dapr = Some(dapr.stats()),
             Backend::Redis(redis, _) => page.redis = Some(redis.stats()),
         }
+        page.rooms = rooms.as_ref().map(|rooms| rooms.stats());
+        page.relay = relay.as_ref().map(|relay| relay.stats());
         page.edge = edge.all();
         page.peers = PeersView::read(peers);
         page.ingress = IngressView::read(ingress);
@@ -210,6 +219,11 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
         Read::Redis(read) => page.redis.iter().map(|stats| one(&[], read(stats))).collect(),
         Read::RedisSet(of, read) => {
             page.redis.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect()
+        }
+        Read::Rooms(read) => page.rooms.iter().map(|stats| one(&[], read(stats))).collect(),
+        Read::Relay(read) => page.relay.iter().map(|stats| one(&[], read(stats))).collect(),
+        Read::RelaySet(of, read) => {
+            page.relay.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect()
         }
         Read::Fsync => vec![fsync(metric, &page.embedded)],
         Read::Edge => page.edge.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),

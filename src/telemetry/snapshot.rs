@@ -6,7 +6,11 @@ use crate::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
         counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters, WsCounters, WsRefusal},
     },
-    backend::{dapr::DaprStats, embedded::EmbeddedStats, redis::RedisStats},
+    backend::{
+        dapr::DaprStats,
+        embedded::EmbeddedStats,
+        redis::{RedisRelayStats, RedisRoomsStats, RedisStats},
+    },
     core::{
         counters::Counters,
         publish,
@@ -179,6 +183,8 @@ pub struct Page {
     /// Of the backend in use.
     pub dapr: Option<DaprStats>,
     pub redis: Option<RedisStats>,
+    pub rooms: Option<RedisRoomsStats>,
+    pub relay: Option<RedisRelayStats>,
     pub fleet: FleetView,
     pub peers: PeersView,
     pub commands: CommandsView,

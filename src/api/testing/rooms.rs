@@ -96,8 +96,7 @@ impl State {
         let newer: Vec<_> =
             room.messages.iter().filter(|it| after.is_none_or(|after| at(it) > after)).cloned().collect();
         let first = newer.first().map_or(room.head.offset + 1, |first| at(first).offset);
-        let recovered =
-            after.is_none_or(|after| after.epoch == room.head.epoch && after.offset + 1 >= first);
+        let recovered = after.is_none_or(|after| after.epoch == room.head.epoch && after.offset + 1 >= first);
         let skip = if after.is_none() { newer.len().saturating_sub(limit) } else { 0 };
         Kept { messages: newer.into_iter().skip(skip).take(limit).collect(), recovered, head: room.head }
     }
@@ -166,10 +165,14 @@ impl State {
             RoomCommand::History { room, after, limit } => {
                 RoomAnswer::Kept(Box::new(self.kept(&room, after, limit)))
             }
-            RoomCommand::List { prefix, after, limit } => RoomAnswer::Rooms(self.list(of, &prefix, after, limit)),
+            RoomCommand::List { prefix, after, limit } => {
+                RoomAnswer::Rooms(self.list(of, &prefix, after, limit))
+            }
             RoomCommand::Members { room, after, limit } => {
                 let is_member = |id: &&ConnectionId| {
-                    of(id) && self.connections[*id].0.contains(&room) && after.as_ref().is_none_or(|it| *id > it)
+                    of(id)
+                        && self.connections[*id].0.contains(&room)
+                        && after.as_ref().is_none_or(|it| *id > it)
                 };
                 let infos: Vec<_> =
                     self.connections.keys().filter(is_member).take(limit).map(|id| self.info(id)).collect();
@@ -297,8 +300,7 @@ impl House {
         let mailboxes: Vec<_> = (0..shards).map(|_| Mailbox::new(1024)).collect();
         for (shard, mailbox) in mailboxes.iter().enumerate() {
             let state = state.clone();
-            let script =
-                move |command, answer| state.lock().command(shard as u32, shards, command, answer);
+            let script = move |command, answer| state.lock().command(shard as u32, shards, command, answer);
             tokio::task::spawn_local(scripted(mailbox.clone(), script));
         }
         let readiness = Arc::new(Readiness::default());

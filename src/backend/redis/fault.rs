@@ -10,6 +10,8 @@ pub struct Fault {
     /// Not of the command: another connection may do better, or must.
     pub of_connection: bool,
     pub no_script: bool,
+    /// The server itself said so: whatever was asked did not happen.
+    pub refused: bool,
 }
 
 impl Fault {
@@ -30,29 +32,36 @@ impl Fault {
             why,
             of_connection: demoted || !by_server,
             no_script: kind == ErrorKind::Server(ServerErrorKind::NoScript),
+            refused: by_server,
         }
     }
 
     pub fn hangs(settings: &Settings) -> Fault {
         let why = format!("no answer within {} ms", settings.command_timeout.as_millis());
-        Fault { why, of_connection: true, no_script: false }
+        Fault { why, of_connection: true, no_script: false, refused: false }
     }
 
     /// There was no connection within the deadline.
     pub fn away(tools: &Tools) -> Fault {
         let why = tools.health.first().unwrap_or_else(|| "no connection".into());
-        Fault { why, of_connection: true, no_script: false }
+        Fault { why, of_connection: true, no_script: false, refused: false }
+    }
+
+    /// The other end closed the connection.
+    pub fn cut() -> Fault {
+        let why = "the connection was cut".into();
+        Fault { why, of_connection: true, no_script: false, refused: false }
     }
 
     /// The server lost data, or somebody deleted our session.
     pub fn forgotten() -> Fault {
         let why = "the server lost the session of this connection".into();
-        Fault { why, of_connection: true, no_script: false }
+        Fault { why, of_connection: true, no_script: false, refused: false }
     }
 
     pub fn answer(what: &str) -> Fault {
         let why = format!("an unexpected answer to {what}: is this a Redis server?");
-        Fault { why, of_connection: false, no_script: false }
+        Fault { why, of_connection: false, no_script: false, refused: false }
     }
 
     pub fn error(&self, settings: &Settings) -> BackendError {

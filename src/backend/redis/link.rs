@@ -1,11 +1,15 @@
 //! One connection that is made again when it breaks, and everything's word on how it stands.
 
 use super::{
-    Settings,
+    RedisConfig, Settings,
     fault::Fault,
     stats::{Counters, add},
+    understand,
 };
-use crate::limits::{REDIS_RETRY_BASE, REDIS_RETRY_MAX};
+use crate::{
+    limits::{REDIS_RETRY_BASE, REDIS_RETRY_MAX},
+    ports::BackendError,
+};
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection};
 use std::{
@@ -22,7 +26,7 @@ use tokio::{
 };
 
 /// How often a silent connection is tried.
-const PING_EVERY: Duration = Duration::from_secs(1);
+pub const PING_EVERY: Duration = Duration::from_secs(1);
 /// Commands that the client queues before a caller waits: more than we have under way.
 const PIPELINE_BUFFER: usize = 256;
 
@@ -40,6 +44,11 @@ impl Health {
             tracing::warn!(part, why, "Redis cannot be used");
             wrong.insert(part, why.to_owned());
         }
+    }
+
+    /// Until it is known better.
+    pub fn awaited(&self, part: &'static str) {
+        self.wrong.lock().insert(part, "not connected yet".into());
     }
 
     pub fn well(&self, part: &'static str) {
@@ -87,8 +96,7 @@ impl Link {
     pub fn start(tools: &Arc<Tools>, name: &'static str, slack: Duration) -> Link {
         let (sender, live) = watch::channel(None);
         let (broken, reports) = mpsc::channel(16);
-        // Until it is known better.
-        tools.health.wrong.lock().insert(name, "not connected yet".into());
+        tools.health.awaited(name);
         let keeper = Keeper { tools: tools.clone(), name, slack, live: sender, reports };
         tokio::spawn(keeper.run());
         Link { live, broken, tools: tools.clone() }
@@ -225,7 +233,7 @@ impl Keeper {
 }
 
 /// Doubling, between half and the whole of it: many instances must not come back as one.
-fn backoff(failures: u32) -> Duration {
+pub fn backoff(failures: u32) -> Duration {
     let whole = REDIS_RETRY_BASE.saturating_mul(1 << failures.min(10)).min(REDIS_RETRY_MAX);
     let mut random = [0; 2];
     // Without entropy they come back as one, which is no reason to fail.
@@ -234,6 +242,20 @@ fn backoff(failures: u32) -> Duration {
 }
 
 impl Tools {
+    /// Checks the configuration; it does not ask the server.
+    pub fn new(config: RedisConfig) -> Result<Arc<Tools>, BackendError> {
+        let (client, settings) = understand(config)?;
+        Ok(Arc::new(Tools { settings, client, health: Health::default(), counters: Counters::default() }))
+    }
+
+    /// What is waited for; asks nobody.
+    pub fn well(&self) -> Result<(), String> {
+        match self.health.first() {
+            None => Ok(()),
+            Some(why) => Err(format!("waiting for Redis at {}: {why}", self.settings.address)),
+        }
+    }
+
     pub fn durable(&self) -> bool {
         self.health.durable.load(Relaxed)
     }

@@ -1,6 +1,9 @@
 //! Documents, leases and event streams directly on Redis, without a sidecar.
 //!
-//! One thread with one runtime. Each kind of work has a connection of its own, so that a long read
+//! Rooms (`rooms`) and the channels of the earlier room system (`relay`) stand on their own, beside any
+//! backend.
+//!
+//! One thread with one runtime each. Each kind of work has a connection of its own, so that a long read
 //! of a stream does not hold up a lease: documents, publishing, reading, and waiting for news. Every
 //! command has a deadline, and a connection that missed one is made anew.
 //!
@@ -15,15 +18,22 @@ mod fetch;
 mod guard;
 mod link;
 mod publish;
+mod pubsub;
 mod readers;
+mod relay;
+mod rooms;
 mod scripts;
+mod sending;
 mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod values;
 
-pub use stats::RedisStats;
+pub use relay::{Channels, RedisRelay};
+pub use rooms::RedisRooms;
+pub use stats::{POISON_KINDS, RedisRelayStats, RedisRoomsStats, RedisStats};
 
 use super::Capabilities;
 use crate::{
@@ -35,19 +45,15 @@ use crate::{
 };
 use bus::RedisBus;
 use documents::RedisDocuments;
-use link::{Health, Link, Tools};
-use parking_lot::Mutex;
+use link::{Link, Tools};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, Value};
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
-    thread::JoinHandle,
     time::Duration,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use thread::Thread;
+use tokio::{sync::mpsc, time::Instant};
 
 #[derive(Clone)]
 pub struct RedisConfig {
@@ -104,49 +110,28 @@ pub struct Redis {
     documents: Arc<RedisDocuments>,
     bus: Arc<RedisBus>,
     tools: Arc<Tools>,
-    stop: Mutex<Option<oneshot::Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Thread,
 }
 
 impl Redis {
     /// Checks the configuration and starts the thread; it does not wait for the server.
     pub fn open(config: RedisConfig) -> Result<Redis, BackendError> {
-        let (client, settings) = understand(config)?;
-        let tools = Arc::new(Tools {
-            settings,
-            client,
-            health: Health::default(),
-            counters: stats::Counters::default(),
-        });
+        let tools = Tools::new(config)?;
         let (documents, asked) = mpsc::channel(REDIS_DOCUMENT_COMMANDS_MAX);
         let (batches, batch_inbox) = mpsc::channel(BUS_BATCHES_MAX);
         let (fetches, fetch_inbox) = mpsc::channel(BUS_FETCHES_MAX);
-        let (stop, stopped) = oneshot::channel();
         let shared = tools.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| cannot_start(&error))?;
-        let thread = std::thread::Builder::new()
-            .name("redis".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::spawn(documents::serve(shared.clone(), asked));
-                    tokio::spawn(publish::run(shared.clone(), batch_inbox));
-                    tokio::spawn(readers::run(shared.clone(), fetch_inbox));
-                    tokio::spawn(ask_durable(shared));
-                    let _ = stopped.await;
-                });
-                // A name that is looked up right now must not hold up the end.
-                runtime.shutdown_background();
-            })
-            .map_err(|error| cannot_start(&error))?;
+        let thread = Thread::start("redis", move || {
+            tokio::spawn(documents::serve(shared.clone(), asked));
+            tokio::spawn(publish::run(shared.clone(), batch_inbox));
+            tokio::spawn(readers::run(shared.clone(), fetch_inbox));
+            tokio::spawn(ask_durable(shared));
+        })?;
         Ok(Redis {
             documents: Arc::new(RedisDocuments { commands: documents, tools: tools.clone() }),
             bus: Arc::new(RedisBus { batches, fetches, tools: tools.clone() }),
             tools,
-            stop: Mutex::new(Some(stop)),
-            thread: Mutex::new(Some(thread)),
+            thread,
         })
     }
 
@@ -170,10 +155,7 @@ impl Redis {
 
     /// What the service waits for; for `/readyz`, so it asks nobody.
     pub fn health(&self) -> Result<(), String> {
-        match self.tools.health.first() {
-            None => Ok(()),
-            Some(why) => Err(format!("waiting for Redis at {}: {why}", self.tools.settings.address)),
-        }
+        self.tools.well()
     }
 
     pub fn stats(&self) -> RedisStats {
@@ -182,27 +164,7 @@ impl Redis {
 
     /// Ends the thread. What waits is dropped, which its callers see.
     pub fn close(&self) -> Result<(), BackendError> {
-        drop(self.stop.lock().take());
-        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
-        thread.join().map_err(|_| BackendError {
-            message: "the thread of the Redis backend panicked".into(),
-            transient: false,
-        })
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::error!(%error, "the Redis backend did not close well");
-        }
-    }
-}
-
-fn cannot_start(error: &std::io::Error) -> BackendError {
-    BackendError {
-        message: format!("cannot start the thread of the Redis backend: {error}"),
-        transient: true,
+        self.thread.close()
     }
 }
 

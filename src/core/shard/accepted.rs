@@ -56,7 +56,7 @@ impl ShardCore {
             // Its one and only socket.
             connection.nth = 1;
             connection.subprotocol = admit.subprotocol;
-            connection.feeds = (!admit.feeds.is_empty()).then(|| admit.feeds.into());
+            connection.route_feeds = (!admit.feeds.is_empty()).then(|| admit.feeds.into());
             connection.accepted = Some(Box::new(Accepted {
                 user: admit.user.clone(),
                 format: admit.format,

@@ -165,7 +165,7 @@ impl ShardCore {
             catching_up: false,
             leaving: None,
             accepted: None,
-            feeds: None,
+            route_feeds: None,
             numbering,
             publish: None,
             lane: None,

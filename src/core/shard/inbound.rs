@@ -74,7 +74,7 @@ impl ShardCore {
             }
         }
         self.number(now, key, kind, payload, reply);
-        if self.connections.get(key).is_some_and(|connection| connection.feeds.is_some()) {
+        if self.connections.get(key).is_some_and(|connection| !connection.feeds().is_empty()) {
             self.feed(key, kind, payload, fx);
         }
     }
@@ -97,9 +97,9 @@ impl ShardCore {
         self.keep(now, key, record, (epoch, seq), Marks { reply, possible_duplicate }, payload);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(lane) = connection.lane else {
-            match connection.feeds {
-                Some(_) => self.counters.fed += 1,
-                None => self.counters.dropped[DropReason::NotPublished.index()] += 1,
+            match connection.feeds().is_empty() {
+                false => self.counters.fed += 1,
+                true => self.counters.dropped[DropReason::NotPublished.index()] += 1,
             }
             return;
         };

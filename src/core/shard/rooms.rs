@@ -497,7 +497,7 @@ impl ShardCore {
 
     /// A message of a connection that feeds rooms.
     pub(super) fn feed(&mut self, key: ConnKey, kind: Kind, payload: &[u8], fx: &mut Effects) {
-        let Some(feeds) = self.connections.get(key).and_then(|connection| connection.feeds.clone()) else {
+        let Some(feeds) = self.connections.get(key).map(|connection| connection.feeds().clone()) else {
             return;
         };
         let post = Post { kind, payload: bytes::Bytes::copy_from_slice(payload) };

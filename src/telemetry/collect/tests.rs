@@ -12,7 +12,7 @@ use crate::{
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
         embedded::{Embedded, EmbeddedConfig, Fsync},
-        redis::RedisStats,
+        redis::{RedisRelayStats, RedisRoomsStats, RedisStats},
     },
     core::{
         egress::Policy,
@@ -94,6 +94,8 @@ fn is_there(metric: &Metric, parsed: &Parsed) -> bool {
     match metric.read {
         Read::Dapr(_) | Read::DaprSet(..) => used("wsm_dapr_"),
         Read::Redis(_) | Read::RedisSet(..) => used("wsm_redis_"),
+        Read::Rooms(_) => used("wsm_rooms_redis_"),
+        Read::Relay(_) | Read::RelaySet(..) => used("wsm_relay_"),
         _ => true,
     }
 }
@@ -106,7 +108,7 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
         }
         ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
         (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
-        (_, Read::DaprSet(set, _) | Read::RedisSet(set, _)) => names(*set),
+        (_, Read::DaprSet(set, _) | Read::RedisSet(set, _) | Read::RelaySet(set, _)) => names(*set),
         _ => panic!("{}: an unknown label {label}", metric.name),
     }
 }
@@ -205,7 +207,7 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
 
 fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
     let (edge, peers, ingress, commands) = Default::default();
-    Sources { hub, backend, edge, peers, ingress, commands, fleet: None }
+    Sources { hub, backend, edge, peers, ingress, commands, fleet: None, rooms: None, relay: None }
 }
 
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {
@@ -250,6 +252,16 @@ fn each_backend_shows_its_own_numbers() {
     assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"read\"}"), 0.0);
     assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"write\"}"), 5.0);
     assert_eq!(parsed.get("wsm_redis_parked_readers"), 6.0);
+
+    let rooms = RedisRoomsStats { sent: 7, subscribed: 8, ..RedisRoomsStats::default() };
+    let relay = RedisRelayStats { receivers: 9, not_utf8: 10, ..RedisRelayStats::default() };
+    let parsed = Parsed::of(Page { rooms: Some(rooms), relay: Some(relay), ..Page::new(1) });
+    agrees(&parsed, 1);
+    assert_eq!(foreign(&parsed), (0, 0));
+    assert_eq!(parsed.get("wsm_rooms_redis_sent_total"), 7.0);
+    assert_eq!(parsed.get("wsm_rooms_redis_subscribed"), 8.0);
+    assert_eq!(parsed.get("wsm_relay_receivers_total"), 9.0);
+    assert_eq!(parsed.get("wsm_relay_poison_total{reason=\"not_utf8\"}"), 10.0);
 }
 
 #[test]

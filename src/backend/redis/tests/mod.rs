@@ -14,7 +14,7 @@ use crate::{
     },
     ports::{BackendError, Bus, TopicChunk, TopicFrom},
 };
-use server::RedisServer;
+pub use server::RedisServer;
 use std::{
     sync::{Arc, mpsc},
     time::{Duration, Instant},

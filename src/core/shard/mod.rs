@@ -10,6 +10,8 @@ mod leaving;
 mod live;
 mod manage;
 mod publishing;
+#[cfg(test)]
+mod room_sim;
 mod rooms;
 mod send;
 #[cfg(test)]
@@ -274,7 +276,7 @@ impl ShardCore {
             Handle::Fetch => {
                 self.followers.cancel(ticket);
             }
-            Handle::Follow => self.homes.stop_following(ticket),
+            Handle::Follow => self.homes.stop_following(now, ticket),
             Handle::Admit(key) => self.drop_connection(now, key, 1001, "gone", fx),
             Handle::Watch => self.watchers.retain(|(waiting, _)| *waiting != ticket),
         }

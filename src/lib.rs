@@ -62,6 +62,8 @@
 //!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
 //!   (`members`), CloudEvents (`event`), cursors, close codes.
+//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
+//!   close codes, rooms' messages between instances (`rooms`), the earlier room system's (`jararaca`).
 //! - [`limits`](crate::limits): every bound, with its reason.
 //! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
 //!   waits; each call takes a completion.
@@ -72,7 +74,9 @@
 //!   shards are busy with. To shards it is a `Store`, to the edges a `Directory`.
 //! - `backend`: a closed set of adapters. `backend::embedded` is plain threads and files, the other
 //!   two have one thread with one runtime. `backend::redis`: documents and streams, each write one
-//!   script; sessions tell what was taken when an answer is lost. `backend::dapr`: a sidecar; `order`
+//!   script; sessions tell what was taken when an answer is lost; beside it, and beside the others, rooms
+//!   (`rooms`: one script numbers, keeps and carries) and the earlier room system's channels (`relay`).
+//!   `backend::dapr`: a sidecar; `order`
 //!   is the pure machine that keeps each connection's order through unordered bulks, `subscribe` the
 //!   topics that are received.
 //! - `api`: the edges. `service` has every RPC once; `grpc`, `rest`, `connect` and `sse` are thin

@@ -77,19 +77,15 @@ fn backend(config: &Config, values: &Resolved, findings: &mut Findings) {
 }
 
 fn relay(config: &Config, values: &Resolved, findings: &mut Findings) {
-    for key in ["jararaca_channels", "jararaca_dedupe"].iter().filter(|key| values.given(key)) {
-        let source = &values.entry(key).source;
-        let problem = if *key == "jararaca_dedupe" && !values.given("jararaca_channels") {
-            "needs the channels; give --jararaca-channels send,broadcast, or leave it out"
-        } else if *key == "jararaca_channels" && config.jararaca.is_none() {
-            "must be two different names, as send,broadcast"
-        } else if *key == "jararaca_channels" && !values.given("redis_url") {
-            "needs the server that carries them; give --redis-url redis://host:6379"
-        } else {
-            continue;
-        };
-        findings.problems.push(format!("{key} ({source}) {problem}"));
-    }
+    let problem = if values.given("jararaca_channels") && config.jararaca.is_none() {
+        "must be two different names, as send,broadcast"
+    } else if config.jararaca.is_some() && !values.given("redis_url") {
+        "needs the server that carries them; give --redis-url redis://host:6379"
+    } else {
+        return;
+    };
+    let source = &values.entry("jararaca_channels").source;
+    findings.problems.push(format!("jararaca_channels ({source}) {problem}"));
 }
 
 fn addresses(config: &Config, values: &Resolved, findings: &mut Findings) {

@@ -174,14 +174,7 @@ fn answered(shared: &Shared, answer: Result<Value, Unsent>) -> Result<(), Fault>
             add(&counters.unheard, u64::from(receivers == 0));
             Ok(())
         }
-        Err(unsent) => {
-            let counter = match unsent {
-                Unsent::Surely(_) => &counters.not_sent,
-                Unsent::Perhaps(_) => &counters.maybe_sent,
-            };
-            add(counter, 1);
-            Err(unsent.fault(&shared.tools))
-        }
+        Err(unsent) => Err(unsent.fault(&shared.tools, &counters.not_sent, &counters.maybe_sent)),
     }
 }
 

@@ -3,18 +3,19 @@
 use super::{
     fault::Fault,
     link::{Link, Live, Tools},
+    stats::add,
 };
 use crate::{
     core::reason::{self, Certainty, FaultKind},
     limits::{REDIS_ROOM_FULL_RETRY, REDIS_ROOM_SEND_BYTES_MAX, REDIS_ROOM_SENDS_IN_FLIGHT},
 };
-use redis::{RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -56,19 +57,31 @@ pub fn full() -> reason::Fault {
 
 /// How it ended without an answer that says yes.
 #[derive(Debug)]
-pub enum Unsent {
-    Surely(String),
-    Perhaps(String),
+pub struct Unsent {
+    why: String,
+    certainty: Certainty,
+    /// The server does not know the script.
+    pub no_script: bool,
 }
 
 impl Unsent {
-    pub fn fault(self, tools: &Tools) -> reason::Fault {
-        let (kind, certainty, why) = match self {
-            Unsent::Surely(why) => (FaultKind::NotSent, Certainty::NotSent, why),
-            Unsent::Perhaps(why) => (FaultKind::MaybeSent, Certainty::MaybeSent, why),
+    pub fn surely(why: impl Into<String>) -> Unsent {
+        Unsent { why: why.into(), certainty: Certainty::NotSent, no_script: false }
+    }
+
+    pub fn perhaps(why: impl Into<String>) -> Unsent {
+        Unsent { certainty: Certainty::MaybeSent, ..Unsent::surely(why) }
+    }
+
+    /// Counts it, and says it to the caller.
+    pub fn fault(self, tools: &Tools, not_sent: &AtomicU64, maybe_sent: &AtomicU64) -> reason::Fault {
+        let (kind, counter) = match self.certainty {
+            Certainty::NotSent => (FaultKind::NotSent, not_sent),
+            Certainty::MaybeSent => (FaultKind::MaybeSent, maybe_sent),
         };
-        let message = format!("Redis at {}: {why}", tools.settings.address);
-        reason::Fault::new(kind, message).with_certainty(certainty)
+        add(counter, 1);
+        let message = format!("Redis at {}: {}", tools.settings.address, self.why);
+        reason::Fault::new(kind, message).with_certainty(self.certainty)
     }
 }
 
@@ -94,10 +107,24 @@ impl Sender {
     /// The connection now. Without one nothing is sent, which is said at once.
     pub fn live(&mut self, until: Instant) -> Result<Live, Unsent> {
         match self.link.current() {
-            Some(_) if until <= Instant::now() => Err(Unsent::Surely("too much waited before it".into())),
+            Some(_) if until <= Instant::now() => Err(Unsent::surely("too much waited before it")),
             Some(live) => Ok(live),
-            None => Err(Unsent::Surely(Fault::away(&self.tools).why)),
+            None => Err(Unsent::surely(Fault::away(&self.tools).why)),
         }
+    }
+
+    /// What each new connection must do before the first message; once, in order.
+    pub async fn prepare(&self, live: &mut Live, command: &Cmd, until: Instant) -> Result<(), Unsent> {
+        let settings = &self.tools.settings;
+        let fault = match timeout_at(until, live.call(command)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => Fault::of(settings, &error),
+            Err(_) => Fault::hangs(settings),
+        };
+        if fault.of_connection {
+            self.link.report(live.generation, &fault.why);
+        }
+        Err(Unsent::surely(fault.why))
     }
 
     /// Hands it over, so that it is before whatever is handed over next, and goes on without its answer.
@@ -119,6 +146,8 @@ impl Sender {
         let early = early.await;
         let (tools, link, generation) = (self.tools.clone(), self.link.clone(), live.generation);
         tokio::spawn(async move {
+            // An error at once is that of a connection that had ended before.
+            let handed_over = early.is_none();
             let answer = match early {
                 Some(answer) => Ok(answer),
                 None => timeout_at(until, answer).await,
@@ -133,9 +162,9 @@ impl Sender {
                 link.report(generation, &fault.why);
             }
             drop(place);
-            done(answer.map_err(|fault| match fault.refused {
-                true => Unsent::Surely(fault.why),
-                false => Unsent::Perhaps(fault.why),
+            done(answer.map_err(|fault| match handed_over && !fault.refused {
+                true => Unsent::perhaps(fault.why),
+                false => Unsent { no_script: fault.no_script, ..Unsent::surely(fault.why) },
             }));
         });
     }

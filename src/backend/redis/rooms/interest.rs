@@ -294,8 +294,9 @@ impl Interest {
 
     /// Drops everybody who waits.
     pub fn close(&self) {
-        let state = std::mem::take(&mut *self.state.lock());
-        self.state.lock().closed = true;
+        let mut guard = self.state.lock();
+        let state = std::mem::replace(&mut *guard, State { closed: true, ..State::default() });
+        drop(guard);
         drop(state);
     }
 }

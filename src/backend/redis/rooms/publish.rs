@@ -4,6 +4,7 @@ use super::{CHANNEL, NUMBER, STREAM, Shared, key, millis, scripts, subscriber::p
 use crate::{
     backend::redis::{
         documents::script_sha,
+        link::Live,
         sending::{Loaded, Sender, Unsent},
         stats::add,
         values,
@@ -18,9 +19,12 @@ use crate::{
     ports::Done,
     wire,
 };
-use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
+use redis::{Cmd, Value};
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -59,40 +63,60 @@ struct Addressed {
 
 pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Job>) {
     let mut sender = Sender::start(&shared.tools, "sending to rooms");
+    let mut script = Script::default();
     while let Some(job) = inbox.recv().await {
         let Some(place) = sender.place().await else { return };
         let Job { rooms, post, done, until, loaded } = job;
-        let live = match sender.live(until) {
+        let live = match script.ready(&mut sender, until).await {
             Ok(live) => live,
             Err(unsent) => {
                 done.complete(answered(&shared, Vec::new(), Err(unsent)));
                 continue;
             }
         };
-        let addressed = address(&shared, rooms);
+        let call = Call { from: shared.instance.clone(), addressed: address(&shared, rooms), post };
+        let command = call.plain().unwrap_or_else(|| call.script(&script.sha));
         let mut calling = live.clone();
-        let call = Call { from: shared.instance.clone(), addressed, post };
-        let plain = call.plain();
-        let rooms = call.places();
-        let answer = async move {
-            if let Some(plain) = plain {
-                return calling.call(&plain).await;
-            }
-            let known = call.script("EVALSHA", &script_sha(scripts::PUBLISH));
-            match calling.call(&known).await {
-                // It did not happen: the server was restarted, or told to forget its scripts.
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    calling.call(&call.script("EVAL", scripts::PUBLISH)).await
-                }
-                answer => answer,
-            }
-        };
-        let counting = shared.clone();
+        let answer = async move { calling.call(&command).await };
+        let (counting, rooms, unknown) = (shared.clone(), call.places(), script.unknown.clone());
         let finish = move |answer: Result<Value, Unsent>| {
             drop(loaded);
+            if answer.as_ref().is_err_and(|unsent| unsent.no_script) {
+                unknown.store(true, Relaxed);
+            }
             done.complete(answered(&counting, rooms, answer));
         };
         sender.send(live, until, place, Box::pin(answer), finish).await;
+    }
+}
+
+/// What the server knows of the script. It is loaded before anything is sent on a connection: messages
+/// that were refused for want of it and sent again would overtake one another.
+struct Script {
+    sha: String,
+    load: Cmd,
+    generation: u64,
+    /// The server has forgotten it.
+    unknown: Arc<AtomicBool>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(scripts::PUBLISH);
+        Script { sha: script_sha(scripts::PUBLISH), load, generation: 0, unknown: Arc::default() }
+    }
+}
+
+impl Script {
+    async fn ready(&mut self, sender: &mut Sender, until: Instant) -> Result<Live, Unsent> {
+        let mut live = sender.live(until)?;
+        if self.unknown.swap(false, Relaxed) || live.generation != self.generation {
+            self.generation = 0;
+            sender.prepare(&mut live, &self.load, until).await?;
+            self.generation = live.generation;
+        }
+        Ok(live)
     }
 }
 
@@ -135,10 +159,10 @@ impl Call {
         Some(command)
     }
 
-    fn script(&self, name: &str, script: &str) -> Cmd {
+    fn script(&self, sha: &str) -> Cmd {
         let kept = self.addressed.iter().filter(|addressed| addressed.history.is_some());
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(2 * kept.clone().count());
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(sha).arg(2 * kept.clone().count());
         for Addressed { room, .. } in kept {
             command.arg(key(NUMBER, room)).arg(key(STREAM, room));
         }
@@ -172,19 +196,12 @@ fn answered(
             add(&counters.sent, 1);
             Ok(places)
         }
-        Err(unsent) => {
-            let counter = match unsent {
-                Unsent::Surely(_) => &counters.not_sent,
-                Unsent::Perhaps(_) => &counters.maybe_sent,
-            };
-            add(counter, 1);
-            Err(unsent.fault(&shared.tools))
-        }
+        Err(unsent) => Err(unsent.fault(&shared.tools, &counters.not_sent, &counters.maybe_sent)),
     }
 }
 
 fn numbered(shared: &Shared, places: Vec<(Place, bool)>, answer: &Value) -> Result<Vec<Place>, Unsent> {
-    let unknown = || Unsent::Perhaps("an unexpected answer to a script: is this a Redis server?".into());
+    let unknown = || Unsent::perhaps("an unexpected answer to a script: is this a Redis server?");
     // A PUBLISH answers how many got it.
     if let Value::Int(_) = answer {
         return Ok(places.into_iter().map(|(place, _)| place).collect());
@@ -192,7 +209,7 @@ fn numbered(shared: &Shared, places: Vec<(Place, bool)>, answer: &Value) -> Resu
     let numbers = values::list(Some(answer)).ok_or_else(unknown)?;
     if let Some("foreign") = values::text(numbers.first()) {
         let key = String::from_utf8_lossy(values::bytes(numbers.get(1)).unwrap_or_default()).into_owned();
-        return Err(Unsent::Surely(format!("the key '{key}' holds something else than a room: remove it")));
+        return Err(Unsent::surely(format!("the key '{key}' holds something else than a room: remove it")));
     }
     if numbers.len() != 2 * places.len() {
         return Err(unknown());

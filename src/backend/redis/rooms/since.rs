@@ -2,7 +2,7 @@
 
 use super::{NUMBER, STREAM, Shared, key, scripts};
 use crate::{
-    backend::redis::{documents::script_sha, fault::Fault, link::Link, stats::add, values},
+    backend::redis::{fault::Fault, link::Link, stats::add, values},
     core::{
         names::RoomName,
         rooms::{Kept, Message, Position},
@@ -16,7 +16,7 @@ use redis::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 pub struct Job {
@@ -58,18 +58,28 @@ async fn read(
     limit: usize,
     until: Instant,
 ) -> Result<Kept, Fault> {
-    let call = |name: &str, script: &str| {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(2).arg(key(NUMBER, room)).arg(key(STREAM, room));
-        command.arg(after.map(behind).unwrap_or_default()).arg(limit.max(1));
-        command
+    let mut call = redis::cmd("EVAL");
+    call.arg(scripts::SINCE).arg(2).arg(key(NUMBER, room)).arg(key(STREAM, room));
+    call.arg(after.map(behind).unwrap_or_default()).arg(limit.max(1));
+    let answer = loop {
+        let generation = link.current().map(|live| live.generation);
+        match link.command(&call, until).await {
+            // Read after a break, which this connection may have seen as well and not told yet.
+            Err(fault) if fault.of_connection && Instant::now() < until => {
+                let another = async {
+                    while link.current().map(|live| live.generation) == generation {
+                        link.changed().await;
+                    }
+                };
+                if timeout_at(until, another).await.is_err() {
+                    return Err(fault);
+                }
+            }
+            answer => break answer?,
+        }
     };
-    let mut answer = link.command(&call("EVALSHA", &script_sha(scripts::SINCE)), until).await;
-    if answer.as_ref().is_err_and(|fault| fault.no_script) {
-        answer = link.command(&call("EVAL", scripts::SINCE), until).await;
-    }
     let unexpected = || Fault::answer("a script");
-    let Value::Array(mut parts) = answer? else { return Err(unexpected()) };
+    let Value::Array(mut parts) = answer else { return Err(unexpected()) };
     let (Some(Value::Array(entries)), Some(head)) = (parts.pop(), parts.pop()) else {
         return Err(unexpected());
     };

@@ -143,6 +143,16 @@ fn a_server_without_room_takes_nothing() {
 }
 
 #[test]
+fn a_server_that_was_told_to_forget_its_scripts_is_told_again() {
+    let server = RedisServer::start(&[]);
+    let instance = Instance::open(&server, "a");
+    let first = instance.placed("r", "1");
+    server.call(&["SCRIPT", "FLUSH"]);
+    assert_eq!(instance.post(&["r"], "2").map_err(|fault| fault.kind), Err(FaultKind::NotSent));
+    assert_eq!(instance.placed("r", "2"), at(first.epoch, 2));
+}
+
+#[test]
 fn wrong_lists_of_rooms_are_refused() {
     let server = RedisServer::start(&[]);
     let instance = Instance::open(&server, "a");

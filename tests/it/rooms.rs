@@ -1,5 +1,6 @@
 //! Rooms on one instance, as clients and applications see them.
 
+mod coming_in;
 mod connections;
 mod history;
 mod members;

@@ -25,8 +25,7 @@ impl RoomHere {
     }
 
     pub(super) fn in_flight(&self) -> u64 {
-        let behind =
-            |member: &Member| self.logs[member.format as usize].end() - member.next + member.owed();
+        let behind = |member: &Member| self.logs[member.format as usize].end() - member.next + member.owed();
         self.members.iter().map(behind).sum()
     }
 

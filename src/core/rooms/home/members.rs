@@ -152,7 +152,8 @@ impl Homes {
     }
 
     pub fn stop_following(&mut self, now: Now, ticket: Ticket) {
-        self.asked.retain(|_, asked| !matches!(asked, Asked::History { ticket: known, .. } if *known == ticket));
+        self.asked
+            .retain(|_, asked| !matches!(asked, Asked::History { ticket: known, .. } if *known == ticket));
         let mut left = None;
         for (key, home) in self.rooms.iter_mut() {
             let before = home.followers.len();

@@ -33,7 +33,8 @@ struct InRoom {
 
 impl InRoom {
     fn knows(&self, at: Position) -> bool {
-        let missing = |(epoch, from, to): &(u64, u64, u64)| *epoch == at.epoch && *from < at.offset && at.offset < *to;
+        let missing =
+            |(epoch, from, to): &(u64, u64, u64)| *epoch == at.epoch && *from < at.offset && at.offset < *to;
         self.had.contains(&at) || self.missing.iter().any(missing)
     }
 }
@@ -87,7 +88,12 @@ impl World {
         assert_eq!((kind, bytes), (expected, &posted.payload[..]), "another payload");
         if let (1, Some((room, at))) = (posted.places.len(), posted.places.first_key_value()) {
             let known = self.clients[client].book.rooms.entry(room.clone()).or_default();
-            assert!(known.last < Some(*at), "client {client}: {} {at:?} after {:?}", room.as_str(), known.last);
+            assert!(
+                known.last < Some(*at),
+                "client {client}: {} {at:?} after {:?}",
+                room.as_str(),
+                known.last
+            );
             known.last = Some(*at);
         }
         self.had(client, nonce);
@@ -156,7 +162,8 @@ impl World {
         let known = self.clients[client].book.rooms.entry(room).or_default();
         assert!(from.epoch == to.epoch && to.offset > from.offset + 1, "a gap of nothing: {gap}");
         assert!(known.last.is_none_or(|last| from <= last), "it begins after a hole: {gap} {:?}", known.last);
-        let lied = (from.offset + 1..to.offset).any(|offset| known.had.contains(&Position { offset, ..from }));
+        let lied =
+            (from.offset + 1..to.offset).any(|offset| known.had.contains(&Position { offset, ..from }));
         assert!(!lied || known.last.is_none_or(|last| last < from), "it had some of this: {gap}");
         known.missing.push((from.epoch, from.offset, to.offset));
         known.last = known.last.max(Some(Position { offset: to.offset - 1, ..to }));
@@ -192,7 +199,9 @@ impl World {
             self.stats.kept += of.recovered;
         }
         let mut heads = BTreeMap::new();
-        for room in ROOMS.map(|name| RoomName::parse("room", name).unwrap()).into_iter().chain([RoomName::everyone()]) {
+        for room in
+            ROOMS.map(|name| RoomName::parse("room", name).unwrap()).into_iter().chain([RoomName::everyone()])
+        {
             let home = self.home(&room);
             let (ticket, _) =
                 self.command(home, RoomCommand::History { room: room.clone(), after: None, limit: 0 });
@@ -223,7 +232,11 @@ impl World {
             let one_place = self.posted.iter().find(|posted| posted.places.get(&room) == Some(&at));
             let several = one_place.is_some_and(|posted| posted.places.len() > 1);
             assert!(several, "client {client}: {} {at:?} is missing without a word", room.as_str());
-            assert!(!alive || self.has(client, &room, at), "client {client} has not {} {at:?}", room.as_str());
+            assert!(
+                !alive || self.has(client, &room, at),
+                "client {client} has not {} {at:?}",
+                room.as_str()
+            );
         }
     }
 

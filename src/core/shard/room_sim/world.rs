@@ -21,11 +21,8 @@ impl World {
             _ => Slow::Close,
         };
         let age = *rng.pick(&[Duration::from_millis(500), Duration::from_secs(60)]);
-        let history = History {
-            messages: *rng.pick(&[3, 20, 1000]),
-            bytes: *rng.pick(&[2000, 1 << 20]),
-            age,
-        };
+        let history =
+            History { messages: *rng.pick(&[3, 20, 1000]), bytes: *rng.pick(&[2000, 1 << 20]), age };
         let rules = ROOMS.iter().map(|name| Rule {
             pattern: (*name).into(),
             history: rng.chance(200).then_some(History { messages: rng.below(5) as usize, ..history }),
@@ -115,11 +112,7 @@ impl World {
     }
 
     /// One input to a core and what it asks for.
-    pub fn input<R>(
-        &mut self,
-        shard: u32,
-        input: impl FnOnce(&mut ShardCore, Now, &mut Effects) -> R,
-    ) -> R {
+    pub fn input<R>(&mut self, shard: u32, input: impl FnOnce(&mut ShardCore, Now, &mut Effects) -> R) -> R {
         let mut fx = Effects::new();
         let result = input(&mut self.cores[shard as usize], self.now, &mut fx);
         for effect in fx {
@@ -187,7 +180,7 @@ impl World {
         if self.rng.chance(100) {
             return RoomName::everyone();
         }
-        RoomName::parse("room", *self.rng.pick(&ROOMS)).unwrap()
+        RoomName::parse("room", self.rng.pick(&ROOMS)).unwrap()
     }
 
     // ------------------------------------------------------------------ posts
@@ -236,8 +229,13 @@ impl World {
         }
         self.note(format!("message {} is {places:?}", self.posted.len()));
         let all = places.iter().map(|(room, at)| Place { room: room.clone(), at: *at });
-        let message =
-            Message { kind, payload: payload.clone(), wall: self.now.wall, places: all.collect(), from: None };
+        let message = Message {
+            kind,
+            payload: payload.clone(),
+            wall: self.now.wall,
+            places: all.collect(),
+            from: None,
+        };
         self.filling.push(Filling { message: Arc::new(message), rooms: rooms.into_iter().collect() });
         self.posted.push(Posted { kind, payload, step: self.step, places });
         self.stats.shared += 1;
@@ -360,7 +358,8 @@ impl World {
             let quiet = self.words.values().all(VecDeque::is_empty)
                 && self.cores.iter().all(|core| !core.rooms_want_turn() && !core.wants_turn());
             self.pass(Duration::from_millis(20));
-            if quiet && self.words.values().all(VecDeque::is_empty) && self.now.mono > Time::from_millis(8000) {
+            if quiet && self.words.values().all(VecDeque::is_empty) && self.now.mono > Time::from_millis(8000)
+            {
                 return;
             }
         }
@@ -382,6 +381,7 @@ impl World {
             sends_in_flight_max: 10,
             message_bytes_max: 10_000,
             correlation: Correlation::Auto,
+            rooms: [].into(),
         };
         Arc::new(Spec {
             dial: Dial {

@@ -17,10 +17,6 @@ fn routes_and_rules_from_every_source() {
         |config: &Config| config.ingress.routes.iter().map(|it| it.path.to_string()).collect::<Vec<_>>();
     assert_eq!(paths(&good(&flags, &env(&[]))), ["/a/{room}", "/b", "/c"]);
     assert_eq!(paths(&good(&[], &env(&[("WSM_ROUTE", "/a rooms=x,y;/b")]))), ["/a", "/b"]);
-    assert_eq!(
-        paths(&good(&[], &env(&[("WSM_ROUTE__0", "/a"), ("WSM_ROUTE__1", "/b rooms=x,y")]))),
-        ["/a", "/b"]
-    );
     let kept = file(
         "route = ['/a', '/b/{x} rooms=x-{x}']\nroom_rule = 'ticks-* history=age:1m'\nroom_history_bytes = 7",
     );

@@ -55,6 +55,9 @@
 //!   - `core::ring`, `core::follow`, `core::watch`: what followers and watchers read.
 //!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::redact`: hostile
 //!     input and secrets. `core::json`: one field out of a message without parsing it.
+//!   - `core::rooms::route`, `core::rooms::request`: by which paths WebSockets come in, and what their
+//!     URLs ask for. `core::origin`: whose pages may. `core::token`: what a token says, once somebody has
+//!     checked its signature. `core::endpoint`: where a service of the operator's is.
 //!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
 //!   - `core::rooms`: `home` (numbers, history, who listens), `here` and `log` (members as positions),
 //!     `rules`. `core::shard::{accepted, rooms}` seat connections in them.
@@ -84,6 +87,8 @@
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
 //!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
 //!   the shards alone. `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
+//!   `ws` is where WebSockets come in: the opening handshake as a server, routes, origins, tokens and the
+//!   authoriser under `ws::auth`, and the socket's way to its shard (`Hub::attach`).
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.
@@ -149,7 +154,7 @@
 //! - No async in the core, and no `.await` while it is borrowed.
 //! - No retry of a Send by the service: only the caller knows whether twice is harmless.
 //! - No general WebSocket library under the sockets: it reserves buffers while idle and copies each
-//!   message. `tokio-tungstenite` makes the opening handshake and checks our codec in tests.
+//!   message. `tokio-tungstenite` makes the opening handshake when we dial and checks our codec in tests.
 //! - No consensus of our own and no gossip: the shared documents are the only truth about owners, and
 //!   a store without compare-and-set is refused.
 //! - No central index: each instance lists what it owns; `websocket-index` is derived, for others.

@@ -1,3 +1,4 @@
+mod ingress;
 mod relations;
 
 use super::{

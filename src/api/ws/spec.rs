@@ -3,6 +3,7 @@
 use super::refused::Refused;
 use crate::{
     core::{
+        origin::Origin,
         reason::Fault,
         rooms::request,
         spec::{Dial, Settings, Spec},
@@ -31,6 +32,9 @@ impl Specs {
     /// what looks like a secret is masked: thousands in a room share one.
     pub fn of(&self, tls: bool, parts: &Parts) -> Result<Arc<Spec>, Refused> {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if Origin::of_host(tls, host).is_none() {
+            return Err(Fault::invalid("host", "must be host or host:port").into());
+        }
         let scheme = if tls { "wss" } else { "ws" };
         let query = request::shown(parts.uri.query().unwrap_or_default());
         let bare = format!("{scheme}://{host}{}", parts.uri.path());

@@ -1,9 +1,9 @@
 use super::*;
 use crate::{
     api::{
+        certs::Certificates,
         http::{self, HttpSettings},
-        io::EdgeStream,
-        testing::{Running, ask, on_a_shard, raw, service, start},
+        testing::{Running, ask, on_a_shard, raw, service, start, start_with},
         validate::Defaults,
     },
     core::{
@@ -17,10 +17,11 @@ use crate::{
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
 };
+use tokio_rustls::{TlsConnector, rustls};
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, protocol::Role};
 
 type Attached = (ConnectionId, SocketKey, Io, Vec<u8>);
@@ -62,12 +63,17 @@ struct World {
 }
 
 fn world(refuse: Option<Fault>, settings: IngressSettings) -> World {
+    world_by(None, refuse, settings)
+}
+
+fn world_by(certificates: Option<Certificates>, refuse: Option<Fault>, settings: IngressSettings) -> World {
     let (sender, attached) = mpsc::channel(16);
     let shards = Arc::new(Shards { admitted: Mutex::default(), attached: sender, refuse });
     let counters = settings.counters.clone();
     let ingress = Ingress::over(shards.clone(), settings).unwrap();
     let settings = HttpSettings { ingress: Some(ingress), ..HttpSettings::default() };
-    World { running: start(http::router(&service(), settings)), shards, counters, attached }
+    let running = start_with(http::router(&service(), settings), certificates, Arc::default());
+    World { running, shards, counters, attached }
 }
 
 fn plain() -> World {
@@ -93,7 +99,7 @@ fn handshake(path: &str, headers: &str) -> String {
     )
 }
 
-async fn head(tcp: &mut TcpStream) -> String {
+async fn head(tcp: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(tcp.read_u8().await.unwrap());
@@ -270,10 +276,39 @@ fn an_authoriser_that_is_away_lets_nobody_in() {
 }
 
 #[test]
-fn both_kinds_of_streams_go_to_the_shard() {
+fn a_client_comes_in_by_tls_with_what_it_sent_early() {
     on_a_shard(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        assert!(!Io::from(EdgeStream::Plain(tcp)).is_tls());
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let certificates = Certificates::open(&cert, &key, Arc::default()).unwrap();
+        let mut world = world_by(Some(certificates), None, IngressSettings::default());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let tcp = TcpStream::connect(world.running.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let host = format!("localhost:{}", world.running.address.port());
+        let request = handshake("/ws/a", &format!("host: {host}\r\norigin: https://{host}\r\n"));
+        tls.write_all(format!("{request}early").as_bytes()).await.unwrap();
+        assert!(head(&mut tls).await.starts_with("HTTP/1.1 101 "));
+        let (_, _, mut io, mut ahead) = world.attached.recv().await.unwrap();
+        assert!(io.is_tls());
+        while ahead.len() < "early".len() {
+            ahead.push(io.read_u8().await.unwrap());
+        }
+        assert_eq!(ahead, b"early");
+        assert_eq!(io.try_write(b"x").unwrap(), 1);
+        assert_eq!(tls.read_u8().await.unwrap(), b'x');
+        let (_, admit) = world.shards.admitted.lock().pop().unwrap();
+        assert_eq!(admit.spec.dial.target.redacted(), format!("wss://{host}/ws/a"));
     });
 }

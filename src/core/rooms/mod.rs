@@ -6,6 +6,7 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod history;
 pub mod io;
 mod rules;
 

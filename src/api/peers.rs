@@ -11,6 +11,7 @@ mod hello;
 mod link;
 mod page;
 mod places;
+pub mod rooms;
 mod route;
 mod rpc;
 mod server;
@@ -33,7 +34,7 @@ use crate::{
 };
 use cache::Holders;
 use fault::not_sent;
-use link::Link;
+use link::Links;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::OnceCell, time::Instant};
@@ -47,6 +48,8 @@ pub struct Fleet {
     pub tls: PeerTls,
     /// Takes connections over from members that leave; None: refuses.
     pub adoption: Option<Arc<dyn Adoption>>,
+    /// Given where the members number and carry rooms; None: asked for rooms it refuses.
+    pub rooms: Option<rooms::RoomsEdge>,
     pub counters: Arc<PeerCounters>,
 }
 
@@ -67,18 +70,19 @@ pub struct Peers {
     holders: Mutex<Holders>,
     /// Look-ups under way: many calls for one id make one.
     locating: Mutex<BTreeMap<ConnectionId, Location>>,
-    links: Mutex<BTreeMap<Arc<str>, Arc<Link>>>,
+    links: Links,
     channels: Mutex<BTreeMap<Arc<str>, follow::Channels>>,
 }
 
 impl Peers {
     pub fn new(fleet: Fleet, local: Service) -> Self {
+        let fleet = Arc::new(fleet);
         Peers {
-            fleet: Arc::new(fleet),
+            links: Links::new(fleet.clone()),
+            fleet,
             local,
             holders: Mutex::new(Holders::new(limits::PEER_HOLDERS_MAX)),
             locating: Mutex::default(),
-            links: Mutex::default(),
             channels: Mutex::default(),
         }
     }
@@ -123,21 +127,6 @@ impl Peers {
             Ok(holder) => Ok(holder.clone()),
             Err(why) => Err(unknown(id, why)),
         }
-    }
-
-    fn link(&self, member: &Member) -> Arc<Link> {
-        let mut links = self.links.lock();
-        if let Some(link) = links.get(&member.incarnation)
-            && !link.is_over()
-        {
-            return link.clone();
-        }
-        // A rare moment, and the right one to let go of those that left.
-        let members = self.fleet.directory.members();
-        links.retain(|known, _| members.iter().any(|member| member.incarnation == *known));
-        let link = Arc::new(Link::open(self.fleet.clone(), member.clone()));
-        links.insert(member.incarnation.clone(), link.clone());
-        link
     }
 }
 

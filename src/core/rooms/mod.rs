@@ -6,9 +6,11 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod choice;
 pub mod history;
 pub mod io;
 mod rules;
+pub mod sequencer;
 
 pub use crate::core::names::RoomName;
 pub use io::{RoomAnswer, RoomCommand, RoomEffect};

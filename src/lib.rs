@@ -48,6 +48,8 @@
 //!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
 //!   - `core::fleet`: who owns what: the lease, claims, the watch over others, adoption. Its `sim` is
 //!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
+//!   - `core::rooms::sequencer`: the rooms that one instance of a fleet numbers for all;
+//!     `core::rooms::choice` says which those are. Its tests hold three instances in a hostile world.
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
 //!   close codes.
 //! - [`limits`](crate::limits): every bound, with its reason.
@@ -67,7 +69,8 @@
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
 //!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
-//!   the shards alone. `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
+//!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
+//!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.

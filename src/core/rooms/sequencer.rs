@@ -2,6 +2,8 @@
 //! instances want their messages. What is numbered goes out in the order of its numbers, also while a
 //! number is reserved for a message that is sent to rooms of several sequencers.
 
+mod change;
+mod moving;
 mod room;
 
 #[cfg(test)]
@@ -22,6 +24,7 @@ use crate::{
     },
     limits,
 };
+pub use moving::{Move, Moved, Part};
 use room::{Room, Slot};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,39 +63,6 @@ pub enum Refusal {
     Full(&'static str),
     /// The reserved number was given up.
     Late,
-}
-
-/// A room on its way to its next sequencer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    pub room: RoomName,
-    /// The last number given.
-    pub head: Position,
-    /// With their ages, oldest first.
-    pub kept: Vec<(Position, Duration, Arc<Message>)>,
-}
-
-/// For one other instance: that it is seen, and what is its own from now on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
-    pub to: Arc<str>,
-    /// Counts what the sender hands over.
-    pub number: u64,
-    /// The sender leaves.
-    pub leaving: bool,
-    pub rooms: Vec<Moved>,
-}
-
-/// What arrives of a move: all of it, or a part.
-#[derive(Clone, Debug, Default)]
-pub struct Part {
-    /// The move's, and which part of it this is. A part that comes again was adopted already, and
-    /// its rooms may have gone on since.
-    pub number: (u64, u32),
-    pub leaving: bool,
-    /// Nothing more comes.
-    pub last: bool,
-    pub rooms: Vec<Moved>,
 }
 
 pub struct Sequencer {
@@ -156,101 +126,6 @@ impl Sequencer {
     /// A room that keeps nothing is numbered by each instance alone.
     pub fn is_alone(&self, room: &RoomName) -> bool {
         self.rules.history(room).is_none()
-    }
-
-    /// The members by now. Answers what is to be told to them; empty when nothing changed.
-    pub fn look<'a>(
-        &mut self,
-        me: &Arc<str>,
-        members: impl Iterator<Item = &'a Arc<str>>,
-        now: Now,
-        out: &mut Vec<Out>,
-    ) -> (bool, Vec<Move>) {
-        let look = self.choice.look(me, members, now.mono);
-        if look.renamed {
-            // Others may number these rooms already.
-            let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
-            for room in rooms {
-                self.forget(&room, out);
-            }
-        }
-        if !look.changed {
-            return (false, Vec::new());
-        }
-        let mut moves: BTreeMap<Arc<str>, Vec<Moved>> =
-            look.came.into_iter().map(|incarnation| (incarnation, Vec::new())).collect();
-        self.let_go(&mut moves, now, out);
-        let members: BTreeSet<Arc<str>> = self.choice.known().cloned().collect();
-        self.adopted.retain(|from, _| members.contains(from));
-        (true, self.into_moves(moves, self.choice.is_leaving()))
-    }
-
-    /// This instance leaves in order: it numbers nothing more, and this is for the others.
-    pub fn leave(&mut self, now: Now, out: &mut Vec<Out>) -> Vec<Move> {
-        self.choice.leave();
-        let mut moves: BTreeMap<Arc<str>, Vec<Moved>> =
-            self.choice.others().map(|incarnation| (incarnation.clone(), Vec::new())).collect();
-        if !moves.is_empty() {
-            self.let_go(&mut moves, now, out);
-        }
-        self.into_moves(moves, true)
-    }
-
-    /// Everything that is another's goes there.
-    fn let_go(&mut self, moves: &mut BTreeMap<Arc<str>, Vec<Moved>>, now: Now, out: &mut Vec<Out>) {
-        let theirs: Vec<(RoomName, Arc<str>)> = self
-            .rooms
-            .keys()
-            .filter(|room| !self.is_alone(room))
-            .map(|room| (room.clone(), self.choice.first(room).clone()))
-            .filter(|(_, first)| first != self.choice.me())
-            .collect();
-        for (room, first) in theirs {
-            self.give_up(&room, now, out);
-            let Some(known) = self.rooms.get(&room) else { continue };
-            if known.open {
-                moves.entry(first).or_default().push(known.moved(&room, now.mono));
-            }
-            self.forget(&room, out);
-        }
-    }
-
-    /// What another instance hands over, and that it sees this one. Answers what goes on to
-    /// others, because this instance leaves too.
-    pub fn adopt(&mut self, from: &Arc<str>, part: Part, now: Now, out: &mut Vec<Out>) -> Vec<Move> {
-        let Part { number, leaving, last, rooms } = part;
-        let known = self.adopted.entry(from.clone()).or_default();
-        let again = number <= *known;
-        *known = number.max(*known);
-        for moved in rooms.into_iter().filter(|_| !again) {
-            let known = self.rooms.get(&moved.room).map(|room| room.given());
-            if self.is_alone(&moved.room)
-                || known.is_some_and(|known| known >= moved.head)
-                || self.rooms.len() >= limits::ROOMS_NUMBERED_MAX
-            {
-                self.floor = self.floor.max(moved.head.epoch);
-                continue;
-            }
-            if known.is_some() {
-                self.forget(&moved.room, out);
-            }
-            let mut room = Room::new(self.rules.history(&moved.room), moved.head.epoch);
-            room.adopt(&moved, now.mono);
-            self.kept_bytes += room.ring.bytes();
-            self.rooms.insert(moved.room.clone(), room);
-            self.touch(&moved.room);
-        }
-        self.shrink();
-        if leaving {
-            self.choice.left(from, last, now.mono);
-        } else if last {
-            self.choice.settled(from);
-        }
-        let mut moves = BTreeMap::new();
-        if self.choice.is_leaving() {
-            self.let_go(&mut moves, now, out);
-        }
-        self.into_moves(moves, true)
     }
 
     /// Numbers, keeps and sends out one message to all these rooms, each named once.
@@ -432,163 +307,6 @@ impl Sequencer {
             self.kept_bytes += state.ring.bytes();
             if state.is_idle() {
                 self.forget(&room, out);
-            }
-        }
-    }
-}
-
-/// What changes rooms, one at a time.
-impl Sequencer {
-    /// Whether all these may be numbered now; nothing is changed but that they are known.
-    fn admit(&mut self, rooms: &[RoomName], bytes: usize, now: Now) -> Result<(), Refusal> {
-        if self.pending_bytes + bytes > limits::ROOMS_PENDING_BYTES {
-            return Err(Refusal::Full("too much waits for messages that go to several rooms"));
-        }
-        for room in rooms {
-            let alone = self.is_alone(room);
-            if !alone && !self.rooms.get(room).is_some_and(|state| state.open) {
-                match self.choice.seat(room, now.mono) {
-                    Seat::Mine => {}
-                    Seat::Soon { left, .. } => return Err(Refusal::Soon(left)),
-                    Seat::Other(first) => return Err(Refusal::Elsewhere(first)),
-                }
-            }
-            if !alone && self.choice.first(room) != self.choice.me() {
-                return Err(Refusal::Elsewhere(self.choice.first(room).clone()));
-            }
-            if self.open(room, now)?.pending.len() >= limits::ROOM_PENDING_MAX {
-                return Err(Refusal::Full("too many messages of the room wait for one that goes to several"));
-            }
-        }
-        for room in rooms {
-            if let Some(state) = self.rooms.get_mut(room) {
-                state.open = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn into_moves(&mut self, moves: BTreeMap<Arc<str>, Vec<Moved>>, leaving: bool) -> Vec<Move> {
-        let numbered = moves.into_iter().map(|(to, rooms)| {
-            self.moves += 1;
-            Move { to, number: self.moves, leaving, rooms }
-        });
-        numbered.collect()
-    }
-
-    fn open(&mut self, room: &RoomName, now: Now) -> Result<&mut Room, Refusal> {
-        if !self.rooms.contains_key(room) {
-            if self.rooms.len() >= limits::ROOMS_NUMBERED_MAX {
-                return Err(Refusal::Full("this instance numbers as many rooms as it can"));
-            }
-            let state = Room::new(self.rules.history(room), self.fresh_epoch(now));
-            self.rooms.insert(room.clone(), state);
-        }
-        self.rooms.get_mut(room).ok_or(Refusal::Full("the room is gone"))
-    }
-
-    fn fresh_epoch(&self, now: Now) -> u64 {
-        now.wall.unix_millis().max(self.floor + 1)
-    }
-
-    /// Somebody knows numbers that this room has not given: it goes on above all of them.
-    fn begin_above(&mut self, room: &RoomName, epoch: u64, now: Now) {
-        self.floor = self.floor.max(epoch);
-        let Some(state) = self.rooms.get(room) else { return };
-        self.floor = self.floor.max(state.given().epoch);
-        let epoch = self.fresh_epoch(now);
-        let Some(state) = self.rooms.get_mut(room) else { return };
-        self.kept_bytes -= state.ring.bytes();
-        self.pending_bytes -= state.begin(epoch);
-        self.untouch(room);
-    }
-
-    fn give(&mut self, room: &RoomName, now: Now) -> Place {
-        let at = match self.open(room, now) {
-            Ok(state) => state.give(),
-            // It was opened when it was admitted.
-            Err(_) => Position::default(),
-        };
-        Place { room: room.clone(), at }
-    }
-
-    fn put(&mut self, place: &Place, slot: Slot, now: Now, out: &mut Vec<Out>) {
-        let Some(state) = self.rooms.get_mut(&place.room) else { return };
-        self.pending_bytes += slot.bytes();
-        state.pending.push_back(slot);
-        self.settle(&place.room, now, out);
-    }
-
-    /// Sends out what no reservation holds back any more.
-    fn settle(&mut self, room: &RoomName, now: Now, out: &mut Vec<Out>) {
-        let Some(state) = self.rooms.get_mut(room) else { return };
-        let before = state.ring.bytes();
-        let mut kept = false;
-        while let Some((at, slot)) = state.settle() {
-            self.pending_bytes -= slot.bytes();
-            let Slot::Filled(message) = slot else { continue };
-            for to in &state.subscribers {
-                let (room, message) = (room.clone(), message.clone());
-                out.push(Out::Message { to: *to, room, at, message });
-            }
-            state.ring.push(message, at, now.mono);
-            kept = true;
-        }
-        self.kept_bytes = self.kept_bytes + state.ring.bytes() - before;
-        if kept {
-            self.touch(room);
-            self.shrink();
-        }
-    }
-
-    /// All that is reserved is given up, and what waited for it goes out.
-    fn give_up(&mut self, room: &RoomName, now: Now, out: &mut Vec<Out>) {
-        if let Some(state) = self.rooms.get_mut(room) {
-            state.give_up(Time::FAR);
-            self.settle(room, now, out);
-        }
-    }
-
-    fn forget(&mut self, room: &RoomName, out: &mut Vec<Out>) {
-        self.untouch(room);
-        let Some(state) = self.rooms.remove(room) else { return };
-        self.floor = self.floor.max(state.given().epoch);
-        self.kept_bytes -= state.ring.bytes();
-        self.pending_bytes -= state.pending_bytes();
-        for to in state.subscribers {
-            out.push(Out::Over { to, room: room.clone() });
-            if let Some(rooms) = self.subscribers.get_mut(&to) {
-                rooms.remove(room);
-            }
-        }
-    }
-
-    /// Just used.
-    fn touch(&mut self, room: &RoomName) {
-        self.untouch(room);
-        if let Some(state) = self.rooms.get_mut(room)
-            && !state.ring.is_empty()
-        {
-            self.uses += 1;
-            state.used = self.uses;
-            self.used.insert((self.uses, room.clone()));
-        }
-    }
-
-    fn untouch(&mut self, room: &RoomName) {
-        if let Some(state) = self.rooms.get(room) {
-            self.used.remove(&(state.used, room.clone()));
-        }
-    }
-
-    /// One bound for all histories: the least used room loses its oldest first.
-    fn shrink(&mut self) {
-        while self.kept_bytes > self.bytes_max {
-            let Some((_, room)) = self.used.first().cloned() else { return };
-            let Some(state) = self.rooms.get_mut(&room) else { return };
-            self.kept_bytes -= state.ring.drop_oldest();
-            if state.ring.is_empty() {
-                self.untouch(&room);
             }
         }
     }

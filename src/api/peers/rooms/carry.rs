@@ -92,7 +92,9 @@ impl Carrier {
             // Greetings name this run: what was opened as another one is opened anew.
             self.me = me.clone();
             shared.links.close();
-            self.upstreams.clear();
+            for (incarnation, _) in std::mem::take(&mut self.upstreams) {
+                shared.broken(&Some(incarnation));
+            }
         }
         let (changed, moves) = shared.numbering.look(&me, &members);
         if changed {

@@ -50,10 +50,13 @@ enum Trouble {
     CrashesAndStalls,
 }
 
+/// Numbers that a run of an instance has reserved.
+type Reserved = (usize, Arc<str>, Vec<Place>);
+
 struct World {
     nodes: Vec<Node>,
     moves: Vec<(u64, usize, Arc<str>, Move)>,
-    fills: Vec<(u64, Vec<(usize, Arc<str>, Vec<Place>)>, u64)>,
+    fills: Vec<(u64, Vec<Reserved>, u64)>,
     /// Who had a number, and whether its sender was told that it is out.
     numbers: BTreeMap<(RoomName, Position), u64>,
     accepted: Vec<(RoomName, Position, u64)>,

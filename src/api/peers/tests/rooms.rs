@@ -284,6 +284,8 @@ fn who_is_too_slow_is_dropped_and_told_and_a_stranger_is_told_nothing() {
     on_a_shard(async {
         let world = World::start(2).await;
         let room = world.room_of(0, "busy");
+        // Answered when the sequencer of the room has begun.
+        world.subscribe(1, &room).await;
         let address = world.rig.instances[0].address;
         let open = async |key| {
             let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
@@ -302,7 +304,6 @@ fn who_is_too_slow_is_dropped_and_told_and_a_stranger_is_told_nothing() {
         let told = telling.message().await.unwrap().unwrap().told.unwrap();
         assert!(matches!(&told, Told::Heads(heads) if heads.heads[0].refused.is_empty()), "{told:?}");
         // It does not read; everybody else goes on.
-        world.subscribe(1, &room).await;
         let large = "x".repeat(1 << 20);
         let rooms = world.rig.instances[0].rooms.clone().unwrap();
         let mut sent = 0;

@@ -65,6 +65,8 @@
 //!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
 //!   (`members`), CloudEvents (`event`), cursors, close codes.
+//!   - `core::rooms::sequencer`: the rooms that one instance of a fleet numbers for all;
+//!     `core::rooms::choice` says which those are. Its tests hold three instances in a hostile world.
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
 //!   close codes, rooms' messages between instances (`rooms`), the earlier room system's (`jararaca`).
 //! - [`limits`](crate::limits): every bound, with its reason.
@@ -89,6 +91,8 @@
 //!   the shards alone. `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
 //!   `ws` is where WebSockets come in: the opening handshake as a server, routes, origins, tokens and the
 //!   authoriser under `ws::auth`, and the socket's way to its shard (`Hub::attach`).
+//!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
+//!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.

@@ -467,6 +467,38 @@ pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 pub const USER_BYTES_MAX: usize = 256;
 /// Who waits for a room's next message at its home.
 pub const ROOM_FOLLOWERS_MAX: usize = 4096;
+/// Rooms that one instance numbers for its fleet.
+pub const ROOMS_NUMBERED_MAX: usize = 1_000_000;
+/// Rooms that one look for aged histories goes over: well below a millisecond.
+pub const ROOMS_SWEEP: usize = 1000;
+/// Messages of one room that wait for a number before theirs to be filled.
+pub const ROOM_PENDING_MAX: usize = 4096;
+/// The same of all rooms, as bytes.
+pub const ROOMS_PENDING_BYTES: usize = 64 * 1024 * 1024;
+/// What is on its way from a sequencer to one instance; who is behind by more asks for it again.
+pub const ROOM_FLOW_BYTES: usize = 16 * 1024 * 1024;
+pub const ROOM_FLOW_MESSAGES: usize = 65_536;
+/// Streams of messages to other instances: a fleet is smaller, and an old one may linger.
+pub const ROOM_FLOWS_MAX: usize = 256;
+/// Every call about rooms to another instance is over by then; a post that got no answer is in doubt.
+pub const ROOM_CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// Calls of the homes that wait for the thread that carries rooms between instances.
+pub const ROOM_JOBS_MAX: usize = 16_384;
+/// Members that came or left, rooms that are to be asked for again and reservations are looked at so
+/// often.
+pub const ROOM_TICK: Duration = Duration::from_millis(100);
+/// Rooms named by one message about interest, so that none gets too large, and messages that wait for
+/// the stream; what finds no room is asked for again.
+pub const ROOM_INTERESTS_PER_MESSAGE: usize = 1000;
+pub const ROOM_ASKS_MAX: usize = 64;
+/// Rooms that are asked for anew in one go after members changed, before the thread turns to others.
+pub const ROOM_DRIVES_PER_TURN: usize = 10_000;
+/// One part of a move of rooms to their next sequencer; of a larger history its newest part goes.
+pub const ROOM_MOVE_BYTES: usize = 1024 * 1024;
+/// Longer than this a leaving instance does not hand its rooms over: what is left starts anew.
+pub const ROOM_LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// A room whose sequencer is about to change is worth another try so soon.
+pub const ROOM_RETRY: Duration = Duration::from_millis(100);
 /// One request of a client on its own socket.
 pub const ROOM_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// The name of the instance that numbered a message alone.

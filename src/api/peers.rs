@@ -12,6 +12,7 @@ mod hello;
 mod link;
 mod page;
 mod places;
+pub mod rooms;
 mod route;
 mod rpc;
 mod server;
@@ -37,7 +38,7 @@ use crate::{
 };
 use cache::Holders;
 use fault::not_sent;
-use link::Link;
+use link::Links;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::OnceCell, time::Instant};
@@ -51,6 +52,8 @@ pub struct Fleet {
     pub tls: PeerTls,
     /// Takes connections over from members that leave; None: refuses.
     pub adoption: Option<Arc<dyn Adoption>>,
+    /// Given where the members number and carry rooms; None: asked for rooms it refuses.
+    pub rooms: Option<rooms::RoomsEdge>,
     pub counters: Arc<PeerCounters>,
 }
 
@@ -71,18 +74,19 @@ pub struct Peers {
     holders: Mutex<Holders>,
     /// Look-ups under way: many calls for one id make one.
     locating: Mutex<BTreeMap<ConnectionId, Location>>,
-    links: Mutex<BTreeMap<Arc<str>, Arc<Link>>>,
+    links: Links,
     channels: Mutex<BTreeMap<Arc<str>, follow::Channels>>,
 }
 
 impl Peers {
     pub fn new(fleet: Fleet, local: Service) -> Self {
+        let fleet = Arc::new(fleet);
         Peers {
-            fleet: Arc::new(fleet),
+            links: Links::new(fleet.clone()),
+            fleet,
             local,
             holders: Mutex::new(Holders::new(limits::PEER_HOLDERS_MAX)),
             locating: Mutex::default(),
-            links: Mutex::default(),
             channels: Mutex::default(),
         }
     }
@@ -153,21 +157,6 @@ impl Peers {
             Holder::Nobody => Ok(self.find(id).await?.map_or(Holder::Nobody, Holder::Member)),
             holder => Ok(holder),
         }
-    }
-
-    fn link(&self, member: &Member) -> Arc<Link> {
-        let mut links = self.links.lock();
-        if let Some(link) = links.get(&member.incarnation)
-            && !link.is_over()
-        {
-            return link.clone();
-        }
-        // A rare moment, and the right one to let go of those that left.
-        let members = self.fleet.directory.members();
-        links.retain(|known, _| members.iter().any(|member| member.incarnation == *known));
-        let link = Arc::new(Link::open(self.fleet.clone(), member.clone()));
-        links.insert(member.incarnation.clone(), link.clone());
-        link
     }
 }
 

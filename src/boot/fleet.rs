@@ -98,6 +98,7 @@ pub(super) fn peers(instance: &Instance) -> Result<Option<peers::Fleet>, Failure
         key,
         tls,
         adoption,
+        rooms: None,
         counters: instance.peers.clone(),
     }))
 }

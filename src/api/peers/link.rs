@@ -67,6 +67,38 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// One for each member that was called by this thread.
+pub struct Links {
+    fleet: Arc<Fleet>,
+    links: Mutex<BTreeMap<Arc<str>, Arc<Link>>>,
+}
+
+impl Links {
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        Links { fleet, links: Mutex::default() }
+    }
+
+    /// Each is opened anew when it is needed.
+    pub fn close(&self) {
+        self.links.lock().clear();
+    }
+
+    pub fn to(&self, member: &Member) -> Arc<Link> {
+        let mut links = self.links.lock();
+        if let Some(link) = links.get(&member.incarnation)
+            && !link.is_over()
+        {
+            return link.clone();
+        }
+        // A rare moment, and the right one to let go of those that left.
+        let members = self.fleet.directory.members();
+        links.retain(|known, _| members.iter().any(|member| member.incarnation == *known));
+        let link = Arc::new(Link::open(self.fleet.clone(), member.clone()));
+        links.insert(member.incarnation.clone(), link.clone());
+        link
+    }
+}
+
 pub struct Link(Arc<Mutex<State>>);
 
 impl Link {

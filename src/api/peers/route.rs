@@ -206,7 +206,7 @@ impl Peers {
         rpc: Rpc,
     ) -> Result<Calling, Fault> {
         let left = until.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-        self.link(member).start(Call {
+        self.links.to(member).start(Call {
             number: 0,
             principal: caller.principal.clone(),
             deadline_ms: left,

@@ -4,6 +4,7 @@ use super::{
     Fleet, Peers,
     fault::to_proto,
     hello::{self, Side, Trust},
+    rooms::{RoomsEdge, Telling},
     rpc,
 };
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
     },
     limits,
     proto::fleet::{
-        self, AbortReply, Call, CommitReply, FollowReply, FollowRequest, Hello, OfferReply, Reply, call::Rpc,
-        follow_reply::Item, follow_request::Source, peers_server, reply::Outcome,
+        self, AbortReply, Call, CommitReply, FollowReply, FollowRequest, Hello, OfferReply, Reply, RoomsAsk,
+        call::Rpc, follow_reply::Item, follow_request::Source, peers_server, reply::Outcome,
     },
 };
 use futures_core::Stream;
@@ -107,6 +108,30 @@ impl peers_server::Peers for PeersEdge {
         };
         Ok(Response::new(begun.unwrap_or_else(Following::refused)))
     }
+
+    type RoomsStream = Telling;
+
+    async fn rooms(&self, request: Request<Streaming<RoomsAsk>>) -> Result<Response<Telling>, Status> {
+        let mut asks = request.into_inner();
+        let first = tokio::time::timeout(limits::PEER_OPEN_TIMEOUT, asks.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no greeting came"))??;
+        let hello = first.and_then(|ask| ask.hello).unwrap_or_default();
+        let (trust, answer) = self.greeted(&hello).map_err(|status| *status)?;
+        let rooms = rooms_of(&self.fleet, trust)
+            .map_err(|fault| Status::failed_precondition(fault.message.into_owned()))?;
+        rooms.stream(answer, asks).map(Response::new).map_err(|status| *status)
+    }
+}
+
+/// Rooms are numbered only for members.
+fn rooms_of(fleet: &Fleet, trust: Trust) -> Result<&RoomsEdge, Fault> {
+    if trust != Trust::Full {
+        return Err(Fault::new(FaultKind::Forbidden, "only a member of the fleet is served with rooms"));
+    }
+    fleet
+        .rooms
+        .as_ref()
+        .ok_or_else(|| Fault::new(FaultKind::Unavailable, "this instance carries no rooms for members"))
 }
 
 impl PeersEdge {
@@ -234,6 +259,11 @@ impl Serving {
     async fn outcome(&self, caller: &Caller, rpc: Rpc) -> Result<Outcome, Fault> {
         match rpc {
             Rpc::Offer(_) | Rpc::Commit(_) | Rpc::Abort(_) => self.adopt(rpc).await,
+            Rpc::RoomPost(_)
+            | Rpc::RoomReserve(_)
+            | Rpc::RoomFill(_)
+            | Rpc::RoomSince(_)
+            | Rpc::RoomMove(_) => rooms_of(&self.fleet, self.trust)?.answer(&self.from, rpc),
             Rpc::Hello(_) | Rpc::Cancel(_) => Err(Fault::new(FaultKind::Internal, "greeted twice")),
             rpc => {
                 believed(self.trust, caller)?;

@@ -234,9 +234,14 @@ pub fn by_preference<'a>(id: &ConnectionId, members: &'a [Member]) -> Vec<&'a Me
     order
 }
 
-/// The same everywhere: FNV-1a, its bits mixed once more, since only a few differ.
 fn weight(id: &ConnectionId, taker: &str) -> u64 {
-    let bytes = id.as_str().bytes().chain([0]).chain(taker.bytes());
+    weight_of(id.as_str(), taker)
+}
+
+/// How much a member wants something, by both names: whoever has the highest weight has it. The same
+/// everywhere: FNV-1a, its bits mixed once more, since only a few differ.
+pub fn weight_of(what: &str, taker: &str) -> u64 {
+    let bytes = what.bytes().chain([0]).chain(taker.bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

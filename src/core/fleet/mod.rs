@@ -18,7 +18,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
-pub use adopt::by_preference;
+pub use adopt::{by_preference, weight_of};
 pub use document::{listed, owned_keys, record_key};
 pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};

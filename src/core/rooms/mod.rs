@@ -6,6 +6,7 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod choice;
 pub mod here;
 pub mod history;
 pub mod home;
@@ -14,6 +15,7 @@ mod log;
 pub mod request;
 pub mod route;
 mod rules;
+pub mod sequencer;
 
 pub use crate::core::names::RoomName;
 pub use io::{RoomAnswer, RoomCommand, RoomEffect};

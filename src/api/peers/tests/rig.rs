@@ -3,7 +3,10 @@ use crate::{
         counters::{Counters, PeerCounters},
         grpc,
         listen::{self, ListenSettings, Stop, StopTrigger},
-        peers::{Fleet, PeerKey},
+        peers::{
+            Fleet, PeerKey,
+            rooms::{PeerRooms, RoomsConfig},
+        },
         service::{Inner, Life, Readiness, Service},
         validate::Defaults,
     },
@@ -12,9 +15,11 @@ use crate::{
         egress::{Pattern, Policy},
         id::ConnectionId,
         publish::Bounds,
+        rooms::{History, Rule, Rules},
         shard::Setup,
+        time::{Now, Time, Wall},
     },
-    ports::{Adoption, BackendError, Directory, Done, Holder, Member, Pending, Store},
+    ports::{Adoption, BackendError, Directory, Done, Holder, Member, Pending, RoomListener, Store},
     proto::{web_socket_manager_client::WebSocketManagerClient, *},
     shard::{
         self, Local, World,
@@ -28,9 +33,13 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as std_mpsc,
+    },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Channel, Endpoint};
@@ -47,6 +56,8 @@ pub struct Shared {
     pub located: usize,
     pub unclaimed: Vec<ConnectionId>,
     pub leaving: BTreeSet<ConnectionId>,
+    /// How far the clock of rooms is ahead, in milliseconds.
+    pub ahead: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -145,11 +156,13 @@ pub struct Plan {
     pub key: PeerKey,
     pub shards: u32,
     pub adoption: Option<Arc<dyn Adoption>>,
+    /// Given: it carries rooms.
+    pub rooms: Option<Arc<dyn RoomListener>>,
 }
 
 impl Plan {
     pub fn new(name: &'static str) -> Self {
-        Plan { name, key: KEY, shards: 2, adoption: None }
+        Plan { name, key: KEY, shards: 2, adoption: None, rooms: None }
     }
 }
 
@@ -157,6 +170,7 @@ pub struct Instance {
     pub member: Member,
     pub address: SocketAddr,
     pub counters: Arc<PeerCounters>,
+    pub rooms: Option<Arc<PeerRooms>>,
     stop: StopTrigger,
     kill: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -166,7 +180,7 @@ pub struct Instance {
 
 impl Instance {
     pub fn start(plan: Plan, shared: &Arc<Mutex<Shared>>) -> Self {
-        let Plan { name, key, shards, adoption } = plan;
+        let Plan { name, key, shards, adoption, rooms } = plan;
         let data = tempfile::tempdir().unwrap();
         let backend = Arc::new(Embedded::open(EmbeddedConfig::new(data.path().to_owned(), shards)).unwrap());
         let listeners = listen::bind_shards("127.0.0.1:0".parse().unwrap(), shards as usize).unwrap();
@@ -183,6 +197,16 @@ impl Instance {
         let readiness = Arc::new(Readiness::default());
         readiness.set(Life::Ready);
         let counters = Arc::new(PeerCounters::default());
+        let fleet = Fleet {
+            directory: Arc::new(script.clone()),
+            key,
+            tls: None,
+            adoption,
+            rooms: None,
+            counters: counters.clone(),
+        };
+        let rooms = rooms.map(|listener| start_rooms(name, fleet.clone(), shared, listener));
+        let fleet = Fleet { rooms: rooms.as_ref().map(|rooms| rooms.edge()), ..fleet };
         let (stop, stopped) = Stop::new();
         let (kill, killed) = watch::channel(false);
         let mut threads = Vec::new();
@@ -205,13 +229,7 @@ impl Instance {
                 instance: name.to_owned(),
                 bus: None,
                 readiness: readiness.clone(),
-                fleet: Some(Fleet {
-                    directory: Arc::new(script.clone()),
-                    key,
-                    tls: None,
-                    adoption: adoption.clone(),
-                    counters: counters.clone(),
-                }),
+                fleet: Some(fleet.clone()),
                 rooms: Default::default(),
                 check: None,
             };
@@ -243,7 +261,7 @@ impl Instance {
             }));
         }
         shared.lock().members.insert(incarnation.to_string(), member.clone());
-        Instance { member, address, counters, stop, kill, threads, _backend: backend, _data: data }
+        Instance { member, address, counters, rooms, stop, kill, threads, _backend: backend, _data: data }
     }
 
     pub async fn client(&self) -> Client {
@@ -254,6 +272,9 @@ impl Instance {
     /// Everything of it ends at once, in the middle of whatever it does.
     pub fn kill(&mut self) {
         self.kill.send_replace(true);
+        if let Some(rooms) = self.rooms.take() {
+            rooms.stop();
+        }
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
@@ -265,6 +286,31 @@ impl Drop for Instance {
         self.stop.stop();
         self.kill();
     }
+}
+
+/// Rooms whose names begin with "none" keep nothing.
+fn start_rooms(
+    name: &str,
+    fleet: Fleet,
+    shared: &Arc<Mutex<Shared>>,
+    listener: Arc<dyn RoomListener>,
+) -> Arc<PeerRooms> {
+    let (ahead, began) = (shared.lock().ahead.clone(), Instant::now());
+    let none = Rule { pattern: "none*".into(), history: Some(History::NONE), slow: None };
+    let config = RoomsConfig {
+        fleet,
+        instance: name.into(),
+        rules: Arc::new(Rules { rules: vec![none], ..Rules::default() }),
+        history_bytes_max: 64 << 20,
+        clock: Arc::new(move || {
+            let millis = began.elapsed().as_millis() as u64 + ahead.load(Ordering::SeqCst);
+            let wall = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+            Now { mono: Time::from_millis(millis), wall: Wall::from_unix_millis(wall) }
+        }),
+        may_number: Arc::new(|| true),
+        listener,
+    };
+    Arc::new(PeerRooms::start(config).unwrap())
 }
 
 fn dialler() -> Dialler {

@@ -8,8 +8,8 @@ use crate::{
     ports::Member,
     proto::{
         fleet::{
-            Call, Fault, FollowReply, FollowRequest, Reply, call::Rpc, peers_client::PeersClient,
-            peers_server, reply::Outcome,
+            Call, Fault, FollowReply, FollowRequest, Reply, RoomsAsk, RoomsTold, call::Rpc,
+            peers_client::PeersClient, peers_server, reply::Outcome,
         },
         *,
     },
@@ -231,6 +231,7 @@ type Items<T> = Pin<Box<dyn futures_core::Stream<Item = Result<T, Status>> + Sen
 impl peers_server::Peers for Recorder {
     type CallsStream = Items<Reply>;
     type FollowStream = Items<FollowReply>;
+    type RoomsStream = Items<RoomsTold>;
 
     async fn calls(&self, request: Request<Streaming<Call>>) -> Result<Response<Items<Reply>>, Status> {
         let asked = self.0.clone();
@@ -254,6 +255,10 @@ impl peers_server::Peers for Recorder {
     }
 
     async fn follow(&self, _: Request<FollowRequest>) -> Result<Response<Items<FollowReply>>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+
+    async fn rooms(&self, _: Request<Streaming<RoomsAsk>>) -> Result<Response<Items<RoomsTold>>, Status> {
         Err(Status::unimplemented("no"))
     }
 }

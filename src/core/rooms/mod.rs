@@ -6,8 +6,12 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod bound;
+pub mod intake;
 pub mod io;
 mod rules;
+pub mod template;
+pub mod typed;
 
 pub use crate::core::names::RoomName;
 pub use io::{RoomAnswer, RoomCommand, RoomEffect};

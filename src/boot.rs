@@ -5,6 +5,7 @@ mod commands;
 mod drain;
 mod fleet;
 mod handover;
+mod intake;
 mod open;
 mod restore;
 
@@ -16,11 +17,12 @@ use crate::{
         admin::{self, AdminHooks},
         certs::Certificates,
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters},
+        counters::{Counters as EdgeCounters, IntakeCounters, PeerCounters},
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
         service::{Inner, Life, Readiness, Service},
+        typed::Check,
         validate::Defaults,
     },
     backend::Backend,
@@ -91,6 +93,11 @@ struct Instance {
     edge: Arc<EdgeCounters>,
     peers: Arc<PeerCounters>,
     commands: Arc<CommandCounters>,
+    intake: Arc<IntakeCounters>,
+    /// None: messages have no types here.
+    check: Option<Arc<dyn Check>>,
+    /// Drawn at each start of the process.
+    run: u64,
     started: Started,
     config: Arc<Config>,
 }
@@ -113,6 +120,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let (http_at, grpc_at, admin_at) = (http[0].local_addr()?, grpc[0].local_addr()?, admin.local_addr()?);
     let advertised = config.advertised(grpc_at)?.to_string();
 
+    let intake_counters: Arc<IntakeCounters> = Arc::default();
+    let check = intake::check(&config, &intake_counters)?;
     let mut entropy = Entropy::default();
     let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
     let hub = Hub::new(mailboxes.clone(), entropy.word());
@@ -127,6 +136,9 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         edge: Arc::default(),
         peers: Arc::default(),
         commands: Arc::default(),
+        intake: intake_counters,
+        check,
+        run: entropy.word(),
         started: Started {
             http: http_at,
             grpc: grpc_at,
@@ -182,6 +194,7 @@ async fn manage(
             edge: instance.edge.clone(),
             peers: instance.peers.clone(),
             commands: instance.commands.clone(),
+            intake: instance.intake.clone(),
             fleet: instance.fleet.clone(),
         }),
         config: instance.config.clone(),
@@ -307,9 +320,11 @@ impl Part {
                 drain: limits::CLOSE_TIMEOUT,
             })
         };
+        let poster = intake::poster(&self.instance);
         let http_settings = HttpSettings {
             cors_origins: config.cors_origins.clone(),
             counters: counters.clone(),
+            entries: intake::entries(&self.instance, &poster),
             ..HttpSettings::default()
         };
         let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
@@ -319,11 +334,19 @@ impl Part {
         }
         let grpc = listen::run(self.grpc, routes, settings()?);
         let commands = (self.shard == 0).then(|| commands::start(&self.instance, &service, &self.stop));
+        let bound = match self.shard {
+            0 => intake::bind(&self.instance, &poster, &self.stop)?,
+            _ => Vec::new(),
+        };
         let http = tokio::task::spawn_local(http);
         let grpc = tokio::task::spawn_local(grpc);
         shard::run(local).await;
         if let Some(Some(commands)) = commands.transpose()? {
             commands.abort();
+        }
+        for binding in bound {
+            // It writes down how far it came.
+            let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, binding).await;
         }
         http.await??;
         grpc.await??;

@@ -18,6 +18,7 @@ pub use memory::MemoryBound;
 pub use render::{help, markdown_table};
 pub use value::HostPort;
 
+use crate::core::rooms::intake::{Binding, RestRoute};
 use render::Shown;
 use sources::{Environment, Given};
 use std::{
@@ -177,6 +178,12 @@ pub struct Config {
     pub connection_record_ttl: Option<Duration>,
     pub clear_all_on_start: bool,
     pub lifecycle_topic: String,
+
+    /// Folder of the schemas of typed messages.
+    pub schemas: Option<PathBuf>,
+    pub schemas_strict: bool,
+    pub rest_routes: Vec<RestRoute>,
+    pub bindings: Vec<Binding>,
 
     /// CIDR or host[:port]; the egress policy parses them.
     pub egress_allow: Vec<String>,

@@ -10,6 +10,7 @@ pub enum Group {
     Listening,
     Instance,
     Backend,
+    Rooms,
     Dialling,
     Connections,
     Publishing,
@@ -22,6 +23,7 @@ impl Group {
         Group::Listening,
         Group::Instance,
         Group::Backend,
+        Group::Rooms,
         Group::Dialling,
         Group::Connections,
         Group::Publishing,
@@ -34,6 +36,7 @@ impl Group {
             Group::Listening => "Listening",
             Group::Instance => "This instance",
             Group::Backend => "Backend",
+            Group::Rooms => "Rooms",
             Group::Dialling => "Dialling",
             Group::Connections => "Connections",
             Group::Publishing => "Publishing",
@@ -221,7 +224,7 @@ pub const LOG_LEVELS: &[Choice] = &[
     named("off", &["none"]),
 ];
 
-use Group::{Backend, Connections, Dialling, Embedded, Instance, Listening, Operation, Publishing};
+use Group::{Backend, Connections, Dialling, Embedded, Instance, Listening, Operation, Publishing, Rooms};
 
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
@@ -299,6 +302,15 @@ pub const SETTINGS: &[Setting] = &[
         "Dapr pub/sub component that reaches every instance, for rooms."),
     setting(Backend, "jararaca_channels", Kind::Text, Preset::None,
         "Channel names send,broadcast of the earlier room system; needs --redis-url."),
+
+    setting(Rooms, "schemas", Kind::Path, Preset::None,
+        "Folder of JSON Schemas, <MESSAGE_ID>.json, that typed messages are checked against; read again when they change."),
+    setting(Rooms, "schemas_strict", Kind::Switch, Preset::Switch(false),
+        "Refuse messages to rooms that have no MESSAGE_ID, or one without a schema. Needs --schemas."),
+    setting(Rooms, "rest_route", Kind::RestRoutes, Preset::None,
+        "What is sent to a path goes to a room, or to a topic for an application, or both: 'POST /chat/{room}/message room={room} message-id=chat.message topic=chat.in wait=5s'."),
+    setting(Rooms, "bind", Kind::Bindings, Preset::None,
+        "Events of a topic go to the room that their data names by JSON pointers: 'topic=orders room=user-{/user_id} message-id=order.updated'."),
 
     setting(Dialling, "egress_allow", Kind::Patterns, Preset::None,
         "CIDR or host[:port] that may be dialled; private and loopback addresses need one."),

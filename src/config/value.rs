@@ -1,6 +1,9 @@
 //! Kinds of settings: how a text becomes a value, and how a value is shown again.
 
-use crate::core::egress::Pattern;
+use crate::core::{
+    egress::Pattern,
+    rooms::intake::{Binding, RestRoute},
+};
 use std::{net::IpAddr, time::Duration};
 
 /// What a plain number means for a duration.
@@ -49,6 +52,10 @@ pub enum Kind {
     Origins,
     /// A CIDR or host[:port] pattern, repeatable.
     Patterns,
+    /// A way from a path to rooms and topics, repeatable.
+    RestRoutes,
+    /// A way from a topic to rooms, repeatable.
+    Bindings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +73,7 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 impl Kind {
     pub fn repeatable(self) -> bool {
-        matches!(self, Kind::Origins | Kind::Patterns)
+        matches!(self, Kind::Origins | Kind::Patterns | Kind::RestRoutes | Kind::Bindings)
     }
 
     /// The error says what is wrong and the way out, without the text itself.
@@ -103,6 +110,8 @@ impl Kind {
             Kind::Choice(choices) => choose(text, choices),
             Kind::Origins => split(text, origin).map(Value::List),
             Kind::Patterns => split(text, pattern).map(Value::List),
+            Kind::RestRoutes => split(text, |it| RestRoute::parse(it).map(|_| it.into())).map(Value::List),
+            Kind::Bindings => split(text, |it| Binding::parse(it).map(|_| it.into())).map(Value::List),
         }
     }
 
@@ -121,6 +130,8 @@ impl Kind {
             Kind::HostPort => "HOST:PORT",
             Kind::Origins => "ORIGIN",
             Kind::Patterns => "PATTERN",
+            Kind::RestRoutes => "ROUTE",
+            Kind::Bindings => "BINDING",
         }
     }
 

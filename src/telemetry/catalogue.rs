@@ -69,6 +69,7 @@ pub enum Read {
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
     Edge,
+    Intake,
     Build,
 }
 
@@ -177,7 +178,7 @@ impl Metric {
             | Read::ProcessSet(set, _)
             | Read::DaprSet(set, _)
             | Read::RedisSet(set, _) => vec![set.label()],
-            Read::Edge => vec!["event"],
+            Read::Edge | Read::Intake => vec!["event"],
             Read::Build => vec!["version"],
             Read::Process(_) | Read::Embedded(_) | Read::Dapr(_) | Read::Redis(_) | Read::Fsync => Vec::new(),
         }
@@ -251,6 +252,11 @@ const PROCESS: &[Metric] = &[
         Read::Process(|page| page.process.max_fds as f64),
     ),
     counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
+    counter(
+        "wsm_intake_total",
+        "Schemas read and messages checked, requests of REST routes, events of bound topics.",
+        Read::Intake,
+    ),
     gauge(
         "wsm_backend_ready",
         "0 while the service waits for its sidecar, broker or state store.",

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::{
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters},
+        counters::{Counters as EdgeCounters, IntakeCounters, PeerCounters},
     },
     backend::{Backend, embedded::EmbeddedStats},
     fleet::Handle,
@@ -34,6 +34,7 @@ pub struct Sources {
     pub edge: Arc<EdgeCounters>,
     pub peers: Arc<PeerCounters>,
     pub commands: Arc<CommandCounters>,
+    pub intake: Arc<IntakeCounters>,
     pub fleet: Option<Handle>,
 }
 
@@ -81,7 +82,7 @@ impl Collector {
 
     /// What is not a shard's.
     fn read(&self, page: &mut Page) {
-        let Sources { backend, edge, peers, commands, fleet, .. } = &self.sources;
+        let Sources { backend, edge, peers, commands, intake, fleet, .. } = &self.sources;
         page.backend_ready = backend.trouble().is_none();
         page.embedded = backend.local().stats();
         match &**backend {
@@ -90,6 +91,7 @@ impl Collector {
             Backend::Redis(redis, _) => page.redis = Some(redis.stats()),
         }
         page.edge = edge.all();
+        page.intake = intake.all();
         page.peers = PeersView::read(peers);
         page.commands = CommandsView::read(commands);
         page.fleet = FleetView::read(fleet.as_ref());
@@ -210,6 +212,7 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
             page.redis.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect()
         }
         Read::Fsync => vec![fsync(metric, &page.embedded)],
+        Read::Intake => page.intake.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),
         Read::Edge => page.edge.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),
         Read::Build => vec![one(&[env!("CARGO_PKG_VERSION")], 1.0)],
     }

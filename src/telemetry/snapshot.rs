@@ -4,7 +4,7 @@ use super::process::Process;
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
-        counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters},
+        counters::{Counters as EdgeCounters, ForwardOutcome, IntakeCounters, PeerCounters},
     },
     backend::{dapr::DaprStats, embedded::EmbeddedStats, redis::RedisStats},
     core::{
@@ -159,6 +159,7 @@ pub struct Page {
     pub commands: CommandsView,
     /// Names and values.
     pub edge: Vec<(&'static str, u64)>,
+    pub intake: Vec<(&'static str, u64)>,
 }
 
 impl Page {
@@ -167,6 +168,7 @@ impl Page {
         Page {
             shards: vec![ShardView::default(); shards as usize],
             edge: EdgeCounters::default().all(),
+            intake: IntakeCounters::default().all(),
             ..Page::default()
         }
     }

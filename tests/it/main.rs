@@ -20,3 +20,4 @@ mod security;
 mod send;
 mod status;
 mod tls;
+mod types;

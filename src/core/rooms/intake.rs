@@ -47,6 +47,7 @@ const ATTRIBUTES: &[&str] = &[
     "traceparent",
     "tracestate",
     "messageid",
+    "principal",
     "topic",
     "pubsubname",
 ];
@@ -90,12 +91,8 @@ impl RestRoute {
         if route.room.is_none() && route.topic.is_none() {
             return Err("has neither room= nor topic=; give one or both".into());
         }
-        if route.topic.is_some()
-            && let Some(name) = route.path.variables().find(|name| ATTRIBUTES.contains(&&*attribute(name)))
-        {
-            return Err(format!(
-                "has a variable {{{name}}} that would hide an attribute of the event; call it otherwise"
-            ));
+        if route.topic.is_some() {
+            attributes(&route.path)?;
         }
         Ok(route)
     }
@@ -130,7 +127,9 @@ impl Binding {
         let room = Template::parse(room).map_err(|wrong| format!("has a room= that {wrong}; {example}"))?;
         for place in room.places() {
             if !place.starts_with('/') {
-                return Err(format!("has {{{place}}} in its room=, which is no JSON pointer; write {{/{place}}}"));
+                return Err(format!(
+                    "has {{{place}}} in its room=, which is no JSON pointer; write {{/{place}}}"
+                ));
             }
             Pointer::parse(place).map_err(|wrong| format!("has {{{place}}} in its room=, which {wrong}"))?;
         }
@@ -169,6 +168,18 @@ impl<'a> Options<'a> {
     fn take(&mut self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|pair| pair.0 == key).map(|pair| pair.1)
     }
+}
+
+/// Each variable becomes an attribute of its own.
+fn attributes(path: &Path) -> Result<(), String> {
+    let names: Vec<_> = path.variables().map(attribute).collect();
+    for (at, variable) in path.variables().enumerate() {
+        if ATTRIBUTES.contains(&&*names[at]) || names[..at].contains(&names[at]) {
+            let what = "that would hide an attribute of the event; call it otherwise";
+            return Err(format!("has a variable {{{variable}}} {what}"));
+        }
+    }
+    Ok(())
 }
 
 fn free(path: &Path) -> Result<(), String> {

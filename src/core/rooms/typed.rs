@@ -6,7 +6,9 @@ use crate::{limits::MESSAGE_ID_BYTES_MAX, wire::event::push_escaped};
 pub fn check_message_id(id: &str) -> Result<(), String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':');
     if id.is_empty() || id.len() > MESSAGE_ID_BYTES_MAX || id.starts_with('.') || !id.bytes().all(plain) {
-        return Err(format!("must be 1 to {MESSAGE_ID_BYTES_MAX} letters, digits and . _ - :, not beginning with '.'"));
+        return Err(format!(
+            "must be 1 to {MESSAGE_ID_BYTES_MAX} letters, digits and . _ - :, not beginning with '.'"
+        ));
     }
     Ok(())
 }
@@ -37,7 +39,10 @@ mod tests {
 
     #[test]
     fn a_message_is_wrapped_as_it_stands() {
-        assert_eq!(wrap("chat.message", b"{\"a\": 1e400}"), br#"{"MESSAGE_ID":"chat.message","message":{"a": 1e400}}"#);
+        assert_eq!(
+            wrap("chat.message", b"{\"a\": 1e400}"),
+            br#"{"MESSAGE_ID":"chat.message","message":{"a": 1e400}}"#
+        );
         assert_eq!(wrap("a\"b", b"null"), br#"{"MESSAGE_ID":"a\"b","message":null}"#);
         assert_eq!(quoted("a\"\n\u{e9}".as_bytes()), "\"a\\\"\\n\u{e9}\"".as_bytes());
     }

@@ -104,6 +104,9 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
         ("event", Read::Edge) => {
             EdgeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
         }
+        ("event", Read::Intake) => {
+            IntakeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
+        }
         ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
         (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
         (_, Read::DaprSet(set, _) | Read::RedisSet(set, _)) => names(*set),
@@ -204,8 +207,8 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
 }
 
 fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
-    let (edge, peers, commands) = Default::default();
-    Sources { hub, backend, edge, peers, commands, fleet: None }
+    let (edge, peers, commands, intake) = Default::default();
+    Sources { hub, backend, edge, peers, commands, intake, fleet: None }
 }
 
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {

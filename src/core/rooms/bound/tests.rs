@@ -66,7 +66,9 @@ fn only_texts_and_numbers_name_a_room() {
     assert_eq!(room(r#"{"a":[12.50]}"#), Ok("r-12.50".into()));
     assert_eq!(room(r#"{"a":[123456789012345678901]}"#), Ok("r-123456789012345678901".into()));
     assert_eq!(room(r#"{"a":["\u00e9"]}"#), Ok("r-\u{e9}".into()));
-    for none in [r#"{"a":[]}"#, r#"{"a":[true]}"#, r#"{"a":[null]}"#, r#"{"a":[{}]}"#, r#"{"a":[""]}"#, "{}", "7"] {
+    for none in
+        [r#"{"a":[]}"#, r#"{"a":[true]}"#, r#"{"a":[null]}"#, r#"{"a":[{}]}"#, r#"{"a":[""]}"#, "{}", "7"]
+    {
         assert_eq!(room(none), Err(NoRoom::NoValue("/a/0".into())), "{none}");
     }
     for bad in [r#"{"a":["x,y"]}"#, r#"{"a":["\u0000"]}"#] {

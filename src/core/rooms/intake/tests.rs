@@ -6,7 +6,9 @@ fn route(text: &str) -> RestRoute {
 
 #[test]
 fn a_route_says_where_a_body_goes() {
-    let all = route("POST  /chat/{room}/message room=chat-{room}  message-id=chat.message topic=chat.in wait=500ms");
+    let all = route(
+        "POST  /chat/{room}/message room=chat-{room}  message-id=chat.message topic=chat.in wait=500ms",
+    );
     assert_eq!(&*all.method, "POST");
     assert_eq!(all.path.matches("/chat/a/message"), Some(vec![("room", "a")]));
     assert_eq!(all.room.expect("a room").fill(|_| Some("a".into())), Ok("chat-a".into()));
@@ -48,6 +50,7 @@ fn a_bad_route_says_what_is_wrong() {
         ("POST /a room=a wait=1h", "has a wait= that is no duration"),
         ("POST /a room=a wait=31s", "has a wait= that is no duration"),
         ("POST /a/{id} topic=t", "has a variable {id} that would hide an attribute of the event"),
+        ("POST /a/{a_b}/{ab} topic=t", "has a variable {ab} that would hide"),
         ("POST /a/{data_base64} topic=t", "has a variable {data_base64} that would hide"),
     ] {
         let told = RestRoute::parse(text).expect_err(text);
@@ -66,7 +69,8 @@ fn the_same_requests_cannot_go_two_ways() {
 
 #[test]
 fn a_binding_names_its_room_by_pointers() {
-    let bound = Binding::parse("topic=orders room=user-{/user_id}-{/a~1b/0} message-id=order.updated").unwrap();
+    let bound =
+        Binding::parse("topic=orders room=user-{/user_id}-{/a~1b/0} message-id=order.updated").unwrap();
     assert_eq!(bound.topic.as_str(), "orders");
     assert_eq!(bound.room.places().collect::<Vec<_>>(), ["/user_id", "/a~1b/0"]);
     assert_eq!(bound.message_id.as_deref(), Some("order.updated"));

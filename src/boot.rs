@@ -6,6 +6,7 @@ mod drain;
 mod fleet;
 mod handover;
 mod ingress;
+mod intake;
 mod open;
 mod restore;
 mod rooms;
@@ -18,11 +19,12 @@ use crate::{
         admin::{self, AdminHooks},
         certs::Certificates,
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters, WsCounters},
+        counters::{Counters as EdgeCounters, IntakeCounters, PeerCounters, WsCounters},
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
         service::{Inner, Life, Readiness, Service},
+        typed::Check,
         validate::Defaults,
     },
     backend::Backend,
@@ -95,6 +97,11 @@ struct Instance {
     ingress: Arc<WsCounters>,
     outside: Arc<Outside>,
     commands: Arc<CommandCounters>,
+    intake: Arc<IntakeCounters>,
+    /// None: messages have no types here.
+    check: Option<Arc<dyn Check>>,
+    /// Drawn at each start of the process.
+    run: u64,
     started: Started,
     config: Arc<Config>,
 }
@@ -117,6 +124,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let (http_at, grpc_at, admin_at) = (http[0].local_addr()?, grpc[0].local_addr()?, admin.local_addr()?);
     let advertised = config.advertised(grpc_at)?.to_string();
 
+    let intake_counters: Arc<IntakeCounters> = Arc::default();
+    let check = intake::check(&config, &intake_counters)?;
     let mut entropy = Entropy::default();
     let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
     let hub = Hub::new(mailboxes.clone(), entropy.word());
@@ -134,6 +143,9 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         ingress: Arc::default(),
         outside: outside.clone(),
         commands: Arc::default(),
+        intake: intake_counters,
+        check,
+        run: entropy.word(),
         started: Started {
             http: http_at,
             grpc: grpc_at,
@@ -196,6 +208,7 @@ async fn manage(
             peers: instance.peers.clone(),
             ingress: instance.ingress.clone(),
             commands: instance.commands.clone(),
+            intake: instance.intake.clone(),
             fleet: instance.fleet.clone(),
             rooms: instance.outside.redis.clone(),
             relay: instance.outside.relay.clone(),
@@ -309,7 +322,7 @@ impl Part {
             readiness: self.instance.readiness.clone(),
             fleet: fleet::peers(&self.instance)?,
             rooms: self.instance.outside.ports.clone(),
-            check: None,
+            check: self.instance.check.clone(),
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {
@@ -326,10 +339,12 @@ impl Part {
                 drain: limits::CLOSE_TIMEOUT,
             })
         };
+        let poster = intake::poster(&service);
         let http_settings = HttpSettings {
             cors_origins: config.cors_origins.clone(),
             counters: counters.clone(),
             ingress: Some(ingress::start(&self.instance, &service, tls)?),
+            entries: intake::entries(&self.instance, &poster),
             ..HttpSettings::default()
         };
         let http = listen::run(self.http, http::router(&service, http_settings), settings()?);
@@ -339,11 +354,19 @@ impl Part {
         }
         let grpc = listen::run(self.grpc, routes, settings()?);
         let commands = (self.shard == 0).then(|| commands::start(&self.instance, &service, &self.stop));
+        let bound = match self.shard {
+            0 => intake::bind(&self.instance, &poster, &self.stop)?,
+            _ => Vec::new(),
+        };
         let http = tokio::task::spawn_local(http);
         let grpc = tokio::task::spawn_local(grpc);
         shard::run(local).await;
         if let Some(Some(commands)) = commands.transpose()? {
             commands.abort();
+        }
+        for binding in bound {
+            // It writes down how far it came.
+            let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, binding).await;
         }
         http.await??;
         grpc.await??;

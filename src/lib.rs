@@ -93,10 +93,12 @@
 //!   authoriser under `ws::auth`, and the socket's way to its shard (`Hub::attach`).
 //!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
 //!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
+//!   `typed` checks messages to rooms against schemas, `entries` takes them from paths of the settings,
+//!   `bindings` from topics.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.
-//! - `commands`: what the binary does besides serving: demo, tail, healthcheck.
+//! - `commands`: what the binary does besides serving: demo, tail, healthcheck, types of messages.
 //! - `boot`: builds the house, takes up what was stored, drains it; `boot::fleet` hangs the fleet in.
 //!   `main`: arguments to exit code.
 //! - `proto`: the public contract, generated from `proto/`, and `proto::fleet`, what instances say to

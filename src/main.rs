@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         }
         Command::Demo => commands::demo::run(config),
         Command::Tail(tail) => commands::tail::run(&config, &tail),
+        Command::Types(types) => commands::types::run(&config, &types),
         Command::Healthcheck { url } => commands::healthcheck::run(&config, url.as_deref()),
     };
     match ended {

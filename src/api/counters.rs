@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($set:ident { $($(#[$doc:meta])* $name:ident,)+ }) => {
+    ($(#[$about:meta])* $set:ident { $($(#[$doc:meta])* $name:ident,)+ }) => {
+        $(#[$about])*
         /// One set for a shard or for all: relaxed adds, none of them on a message's way.
         #[derive(Debug, Default)]
         pub struct $set { $($(#[$doc])* pub $name: Counter,)+ }
@@ -36,6 +37,39 @@ counters! {
         cut_at_shutdown,
         handler_panics,
         foreign_origins,
+    }
+}
+
+counters! {
+    /// Ways into rooms that are no RPC, and what is asked of typed messages.
+    IntakeCounters {
+        /// The folder was read again after a change.
+        schemas_read,
+        /// A schema file that does not work; the one before goes on.
+        schemas_refused,
+        /// Refused at the sender: against its schema.
+        messages_invalid,
+        /// Refused at the sender: no type or no schema, where each must have one.
+        messages_untyped,
+        /// Requests of REST routes by their end.
+        rest_taken,
+        rest_refused,
+        /// Events of bound topics.
+        events_read,
+        /// Posts of such events that their rooms took.
+        events_posted,
+        /// The data made no room's name.
+        events_without_room,
+        /// No event with data, or no message that its schema allows.
+        events_invalid,
+        /// The rooms will never take it.
+        events_refused,
+        /// Gap records and end markers in a bound topic.
+        events_records,
+        /// Posts that were tried again.
+        events_retried,
+        /// Gone from the log before they were read.
+        events_skipped,
     }
 }
 
@@ -186,7 +220,11 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    pub fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> u64 {

@@ -5,6 +5,7 @@ use super::{
     connect,
     cors::{Cors, Verdict},
     counters::Counters,
+    entries::Entries,
     grpc::{self, GrpcRoutes},
     health,
     json::Refusal,
@@ -39,6 +40,8 @@ pub struct HttpSettings {
     pub extra: Router,
     /// How WebSockets come in; None: they do not.
     pub ingress: Option<Ingress>,
+    /// Ways into rooms and topics, as the configuration has them.
+    pub entries: Option<Entries>,
 }
 
 /// Everything that the HTTP port answers.
@@ -51,6 +54,7 @@ struct Inner {
     web: GrpcWebService<GrpcRoutes>,
     cors: Cors,
     counters: Arc<Counters>,
+    entries: Option<Entries>,
 }
 
 pub fn router(service: &Service, settings: HttpSettings) -> HttpEdge {
@@ -71,6 +75,7 @@ pub fn router(service: &Service, settings: HttpSettings) -> HttpEdge {
         grpc,
         cors: Cors::new(&settings.cors_origins),
         counters: settings.counters,
+        entries: settings.entries,
     }))
 }
 
@@ -123,6 +128,10 @@ impl Inner {
             )
             .into_response(),
             Kind::Other => {
+                let entries = self.entries.as_ref();
+                if let Some(entry) = entries.and_then(|it| it.find(request.method(), request.uri().path())) {
+                    return entry.answer(request.map(Body::new)).await;
+                }
                 let answered: Result<_, Infallible> =
                     self.routes.clone().oneshot(request.map(Body::new)).await;
                 answered.unwrap_or_else(|never| match never {})

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app_callback;
+pub mod bindings;
 pub mod caller;
 pub mod certs;
 pub mod commands;
@@ -9,6 +10,8 @@ pub mod connect;
 mod convert;
 pub mod cors;
 pub mod counters;
+pub mod entries;
+mod events;
 mod follow;
 pub mod grpc;
 pub mod health;
@@ -19,6 +22,7 @@ pub mod listen;
 mod messages;
 pub mod openapi;
 pub mod peers;
+pub mod posts;
 pub mod query;
 pub mod rest;
 pub mod routes;
@@ -29,6 +33,7 @@ pub mod sse;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod typed;
 mod update;
 pub mod validate;
 pub mod ws;

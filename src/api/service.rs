@@ -6,7 +6,8 @@ mod reading;
 mod rooms;
 
 pub(super) use members::{merged_members, merged_rooms, reached};
-pub use rooms::{CheckMessage, RoomPorts};
+pub use super::typed::Check;
+pub use rooms::RoomPorts;
 
 use super::{
     convert,
@@ -110,7 +111,7 @@ pub struct Inner {
     /// What numbers and carries rooms outside this instance.
     pub rooms: RoomPorts,
     /// Looks at each message that an app sends to rooms or users; None: any will do.
-    pub check: Option<Arc<dyn CheckMessage>>,
+    pub check: Option<Arc<dyn Check>>,
 }
 
 type Answered<T> = Result<T, Fault>;

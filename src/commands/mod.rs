@@ -1,10 +1,11 @@
 //! What the binary does besides serving: a demonstration, following messages in a terminal, a
-//! check for containers.
+//! check for containers, types of messages.
 
 mod client;
 pub mod demo;
 pub mod healthcheck;
 pub mod tail;
+pub mod types;
 mod upstream;
 
 use std::error::Error;

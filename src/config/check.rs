@@ -8,6 +8,7 @@ use super::{
     sources::Resolved,
     value::{HostPort, show_bytes, show_span},
 };
+use crate::limits;
 use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -37,6 +38,7 @@ pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
     ingress::check(config, values, findings);
     tls(config, values, findings);
     files(config, values, findings);
+    intake(config, values, findings);
 }
 
 fn not_built(values: &Resolved, findings: &mut Findings) {
@@ -299,6 +301,46 @@ fn files(config: &Config, values: &Resolved, findings: &mut Findings) {
                  or leave it out to have one made in the data folder",
                 path.display()
             )),
+        }
+    }
+}
+
+/// Typed messages, and ways into rooms that are no RPC.
+fn intake(config: &Config, values: &Resolved, findings: &mut Findings) {
+    let source = |key: &str| &values.entry(key).source;
+    match &config.schemas {
+        Some(path) if !path.is_dir() => findings.problems.push(format!(
+            "schemas = '{}' ({}) is not a folder; give one with a file <MESSAGE_ID>.json for each type",
+            path.display(),
+            source("schemas")
+        )),
+        None if config.schemas_strict => findings
+            .problems
+            .push(format!("schemas_strict ({}) needs schemas; give --schemas DIR", source("schemas_strict"))),
+        _ => {}
+    }
+    let bounds = [
+        ("rest_route", config.rest_routes.len(), limits::REST_ROUTES_MAX),
+        ("bind", config.bindings.len(), limits::BINDINGS_MAX),
+    ];
+    for (key, given, most) in bounds.into_iter().filter(|(_, given, most)| given > most) {
+        findings.problems.push(format!("{key} ({}) is given {given} times; at most {most}", source(key)));
+    }
+    for (at, route) in config.rest_routes.iter().enumerate() {
+        if config.rest_routes[..at].iter().any(|earlier| earlier.hides(route)) {
+            let (number, method) = (at + 1, &route.method);
+            findings.problems.push(format!(
+                "rest_route ({}): number {number} takes the {method} requests of an earlier one; leave one out",
+                source("rest_route")
+            ));
+        }
+    }
+    for (at, binding) in config.bindings.iter().enumerate() {
+        if config.bindings[..at].contains(binding) {
+            let topic = &binding.topic;
+            let problem =
+                format!("bind ({}): the same binding of topic {topic} stands twice", source("bind"));
+            findings.problems.push(problem);
         }
     }
 }

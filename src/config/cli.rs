@@ -8,7 +8,7 @@ use super::{
     sources::{Environment, Given, Process},
     value::Kind,
 };
-use std::{collections::VecDeque, io::Write};
+use std::{collections::VecDeque, io::Write, path::PathBuf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -17,6 +17,7 @@ pub enum Command {
     /// Print `config.report()`.
     Check,
     Tail(Tail),
+    Types(Types),
     Healthcheck {
         /// None: `config.local_url()`.
         url: Option<String>,
@@ -32,6 +33,20 @@ pub struct Tail {
     pub cursor: Option<String>,
     /// Each message as one line of JSON.
     pub json: bool,
+}
+
+/// The schemas are those of the setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Types {
+    pub language: Language,
+    /// None: standard output.
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    TypeScript,
+    Python,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +114,7 @@ pub fn parse(arguments: &[String], environment: &dyn Environment) -> Result<Invo
     }
     let command = scan.command();
     let scope = match command {
-        Command::Tail(_) | Command::Healthcheck { .. } => Scope::Client,
+        Command::Tail(_) | Command::Types(_) | Command::Healthcheck { .. } => Scope::Client,
         Command::Serve | Command::Demo | Command::Check => Scope::Server,
     };
     let loaded = Config::load(&scan.given, environment, scope);
@@ -110,7 +125,7 @@ pub fn parse(arguments: &[String], environment: &dyn Environment) -> Result<Invo
     }
 }
 
-const COMMANDS: &[&str] = &["serve", "demo", "check", "tail", "healthcheck"];
+const COMMANDS: &[&str] = &["serve", "demo", "check", "tail", "types", "healthcheck"];
 
 /// An option that is no setting.
 struct Extra {
@@ -136,6 +151,8 @@ const OPTIONS: &[Extra] = &[
     plain("from-start", false, &["tail"]),
     plain("cursor", true, &["tail"]),
     plain("json", false, &["tail"]),
+    plain("lang", true, &["types"]),
+    plain("out", true, &["types"]),
 ];
 
 #[derive(Default)]
@@ -271,6 +288,7 @@ impl Scan {
             "demo" => Command::Demo,
             "check" => Command::Check,
             "tail" => self.tail(),
+            "types" => self.types(),
             "healthcheck" => Command::Healthcheck { url: self.url() },
             _ => Command::Serve,
         };
@@ -301,6 +319,20 @@ impl Scan {
             (None, None) => TailSource::Tags(pairs),
         };
         Command::Tail(Tail { url: self.url(), source, from_start, cursor, json: self.has("json") })
+    }
+
+    fn types(&mut self) -> Command {
+        let language = match self.one("lang").as_deref() {
+            Some("python") => Language::Python,
+            Some("typescript") => Language::TypeScript,
+            given => {
+                let wrong =
+                    if given.is_some() { "flag --lang is not known" } else { "types needs a language" };
+                self.problems.push(format!("{wrong}; give --lang typescript or --lang python"));
+                Language::TypeScript
+            }
+        };
+        Command::Types(Types { language, out: self.one("out").map(PathBuf::from) })
     }
 
     fn url(&mut self) -> Option<String> {

@@ -12,6 +12,7 @@ use crate::core::{
         route::{Auth, Route},
     },
 };
+use crate::core::rooms::intake::{Binding, RestRoute};
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -49,6 +50,10 @@ pub fn convert(v: &Resolved) -> Config {
         connection_record_ttl: v.span("connection_record_ttl"),
         clear_all_on_start: v.switch("clear_all_on_start"),
         lifecycle_topic: text(v, "lifecycle_topic"),
+        schemas: path(v, "schemas"),
+        schemas_strict: v.switch("schemas_strict"),
+        rest_routes: v.list("rest_route").iter().filter_map(|it| RestRoute::parse(it).ok()).collect(),
+        bindings: v.list("bind").iter().filter_map(|it| Binding::parse(it).ok()).collect(),
         egress_allow: v.list("egress_allow"),
         egress_deny: v.list("egress_deny"),
         tls_roots: path(v, "tls_roots"),

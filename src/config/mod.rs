@@ -23,6 +23,7 @@ use crate::core::{
     origin::Origins,
     rooms::{
         Rules,
+        intake::{Binding, RestRoute},
         route::{Auth, Route},
     },
 };
@@ -236,6 +237,12 @@ pub struct Config {
     pub connection_record_ttl: Option<Duration>,
     pub clear_all_on_start: bool,
     pub lifecycle_topic: String,
+
+    /// Folder of the schemas of typed messages.
+    pub schemas: Option<PathBuf>,
+    pub schemas_strict: bool,
+    pub rest_routes: Vec<RestRoute>,
+    pub bindings: Vec<Binding>,
 
     /// CIDR or host[:port]; the egress policy parses them.
     pub egress_allow: Vec<String>,

@@ -110,6 +110,7 @@ Commands:
   demo         Run the service with a small demonstration in it, in the folder demo below --data-dir
   check        Check the configuration; print it with its sources and the worst-case memory
   tail         Follow messages of a running service; see 'Options of tail'
+  types        Write TypeScript or Python types of the messages that --schemas describes
   healthcheck  Exit with 0 if a running service is ready, else 1, for container health checks
 
 Options:
@@ -125,6 +126,10 @@ Options of tail (one of --id, --topic and --tag):
   --from-start     From the oldest message that is kept, not from now
   --cursor CURSOR  Go on after this cursor
   --json           Each message as one line of JSON, cursor and all
+
+Options of types (with --schemas DIR):
+  --lang NAME      typescript or python
+  --out FILE       Where to [default: standard output]
 
 Options of healthcheck:
   --url URL        Address of the service [default: this machine and --http-port]
@@ -148,6 +153,8 @@ Examples:
       Configure by the environment
   websocket-manager tail --topic ticks --from-start
       Print the messages of a topic
+  websocket-manager types --schemas schemas --lang typescript --out messages.ts
+      Write the types of typed messages
 
 Exit codes: 0 drained, 1 fatal, 2 drained by force, 64 bad configuration.
 ";

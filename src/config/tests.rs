@@ -2,7 +2,7 @@ mod ingress;
 mod relations;
 
 use super::{
-    cli::{self, Command, Exit, Invocation, Tail, TailSource},
+    cli::{self, Command, Exit, Invocation, Language, Tail, TailSource, Types},
     schema::{CONFIG, SETTINGS, Setting},
     sources::Environment,
     value::{Kind, Value},
@@ -84,6 +84,8 @@ fn sample(setting: &Setting) -> &'static str {
         Kind::Patterns => "10.0.0.0/8,feed.example:443",
         Kind::Routes => "/chat/{room} messages=protocol; /live rooms=a,b",
         Kind::RoomRules => "ticks-* slow=close; prices history=messages:5,age:1m",
+        Kind::RestRoutes => "POST /a/{b} room={b},PUT /c topic=d",
+        Kind::Bindings => "topic=a room=r-{/b},topic=c room=d message-id=e",
     }
 }
 
@@ -321,6 +323,12 @@ fn commands_that_talk_to_a_running_service() {
     assert!(one_problem(&["tail", "--id", "a", "--topic", "b"], &env(&[])).contains("tail needs one of"));
     assert!(one_problem(&["tail", "--tag", "a"], &env(&[])).contains("KEY=VALUE"));
     assert!(one_problem(&["serve", "--topic", "b"], &env(&[])).contains("belongs to tail"));
+    let it = run(&["types", "--schemas", "/not/there", "--lang", "python", "--out", "m.py"], &env(&[]));
+    let types = Types { language: Language::Python, out: Some("m.py".into()) };
+    assert_eq!(it.expect("good").command, Command::Types(types));
+    assert!(one_problem(&["types", "--schemas", "x"], &env(&[])).contains("types needs a language"));
+    assert!(one_problem(&["types", "--lang", "cobol"], &env(&[])).contains("--lang is not known"));
+    assert!(one_problem(&["serve", "--lang", "python"], &env(&[])).contains("belongs to types"));
     assert!(one_problem(&["healthcheck", "--url", "h:1"], &env(&[])).contains("--url"));
 }
 

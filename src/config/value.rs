@@ -3,7 +3,11 @@
 use super::room_rule;
 use crate::core::{
     egress::Pattern,
-    rooms::{History, route::Route},
+    rooms::{
+        History,
+        intake::{Binding, RestRoute},
+        route::Route,
+    },
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -57,6 +61,10 @@ pub enum Kind {
     Routes,
     /// A rule for rooms, repeatable.
     RoomRules,
+    /// A way from a path to rooms and topics, repeatable.
+    RestRoutes,
+    /// A way from a topic to rooms, repeatable.
+    Bindings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +88,7 @@ impl Kind {
     /// What stands between the items of one text; None: there is only one.
     pub fn separator(self) -> Option<(char, &'static str)> {
         match self {
-            Kind::Origins | Kind::Patterns => Some((',', "comma")),
+            Kind::Origins | Kind::Patterns | Kind::RestRoutes | Kind::Bindings => Some((',', "comma")),
             Kind::Routes | Kind::RoomRules => Some((';', "semicolon")),
             _ => None,
         }
@@ -122,6 +130,8 @@ impl Kind {
             Kind::Patterns => split(text, ',', pattern).map(Value::List),
             Kind::Routes => each(text, |text| Route::parse(text).map(drop)),
             Kind::RoomRules => each(text, |text| room_rule::parse(text, History::default()).map(drop)),
+            Kind::RestRoutes => split(text, ',', |it| RestRoute::parse(it).map(|_| it.into())).map(Value::List),
+            Kind::Bindings => split(text, ',', |it| Binding::parse(it).map(|_| it.into())).map(Value::List),
         }
     }
 
@@ -142,6 +152,8 @@ impl Kind {
             Kind::Patterns => "PATTERN",
             Kind::Routes => "ROUTE",
             Kind::RoomRules => "RULE",
+            Kind::RestRoutes => "ROUTE",
+            Kind::Bindings => "BINDING",
         }
     }
 

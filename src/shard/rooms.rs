@@ -39,12 +39,13 @@ impl Local {
     /// A socket whose handshake an edge has finished.
     pub(super) fn attach(self: &Rc<Self>, key: SocketKey, io: Io, ahead: Vec<u8>) {
         let now = self.now();
-        let socket = Socket::accepted(key, io);
-        self.sockets.borrow_mut().live(socket.clone());
-        if !self.step(|core, fx| core.attached(now, key, fx)) {
-            self.sockets.borrow_mut().remove(key);
+        if !self.core.borrow().expects(key) {
+            // It came too late: another may stand in its place.
             return;
         }
+        let socket = Socket::accepted(key, io);
+        self.sockets.borrow_mut().live(socket.clone());
+        self.step(|core, fx| core.attached(now, key, fx));
         // What it missed before it came, then what its rooms had for it since its admission.
         self.flush(now, key);
         self.flush_seats(now, key);

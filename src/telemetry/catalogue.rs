@@ -76,6 +76,7 @@ pub enum Read {
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
     Edge,
+    Intake,
     Build,
 }
 
@@ -203,7 +204,7 @@ impl Metric {
             | Read::DaprSet(set, _)
             | Read::RedisSet(set, _)
             | Read::RelaySet(set, _) => vec![set.label()],
-            Read::Edge => vec!["event"],
+            Read::Edge | Read::Intake => vec!["event"],
             Read::Build => vec!["version"],
             Read::Process(_)
             | Read::Embedded(_)
@@ -283,6 +284,11 @@ const PROCESS: &[Metric] = &[
         Read::Process(|page| page.process.max_fds as f64),
     ),
     counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
+    counter(
+        "wsm_intake_total",
+        "Schemas read and messages checked, requests of REST routes, events of bound topics.",
+        Read::Intake,
+    ),
     gauge(
         "wsm_backend_ready",
         "0 while the service waits for its sidecar, broker or state store.",

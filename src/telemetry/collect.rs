@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::{
         commands::counters::CommandCounters,
-        counters::{Counters as EdgeCounters, PeerCounters, WsCounters},
+        counters::{Counters as EdgeCounters, IntakeCounters, PeerCounters, WsCounters},
     },
     backend::{
         Backend,
@@ -39,6 +39,7 @@ pub struct Sources {
     pub peers: Arc<PeerCounters>,
     pub ingress: Arc<WsCounters>,
     pub commands: Arc<CommandCounters>,
+    pub intake: Arc<IntakeCounters>,
     pub fleet: Option<Handle>,
     /// Rooms on Redis, and the channels of the earlier room system.
     pub rooms: Option<Arc<RedisRooms>>,
@@ -89,7 +90,8 @@ impl Collector {
 
     /// What is not a shard's.
     fn read(&self, page: &mut Page) {
-        let Sources { backend, edge, peers, ingress, commands, fleet, rooms, relay, .. } = &self.sources;
+        let Sources { backend, edge, peers, ingress, commands, intake, fleet, rooms, relay, .. } =
+            &self.sources;
         page.backend_ready = backend.trouble().is_none();
         page.embedded = backend.local().stats();
         match &**backend {
@@ -100,6 +102,7 @@ impl Collector {
         page.rooms = rooms.as_ref().map(|rooms| rooms.stats());
         page.relay = relay.as_ref().map(|relay| relay.stats());
         page.edge = edge.all();
+        page.intake = intake.all();
         page.peers = PeersView::read(peers);
         page.ingress = IngressView::read(ingress);
         page.commands = CommandsView::read(commands);
@@ -226,6 +229,7 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
             page.relay.iter().flat_map(|stats| set(of, &|n| read(stats, n))).collect()
         }
         Read::Fsync => vec![fsync(metric, &page.embedded)],
+        Read::Intake => page.intake.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),
         Read::Edge => page.edge.iter().map(|(event, count)| one(&[event], *count as f64)).collect(),
         Read::Build => vec![one(&[env!("CARGO_PKG_VERSION")], 1.0)],
     }

@@ -4,7 +4,7 @@ use super::process::Process;
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
-        counters::{Counters as EdgeCounters, ForwardOutcome, PeerCounters, WsCounters, WsRefusal},
+        counters::{Counters as EdgeCounters, ForwardOutcome, IntakeCounters, PeerCounters, WsCounters, WsRefusal},
     },
     backend::{
         dapr::DaprStats,
@@ -191,6 +191,7 @@ pub struct Page {
     pub ingress: IngressView,
     /// Names and values.
     pub edge: Vec<(&'static str, u64)>,
+    pub intake: Vec<(&'static str, u64)>,
 }
 
 impl Page {
@@ -199,6 +200,7 @@ impl Page {
         Page {
             shards: vec![ShardView::default(); shards as usize],
             edge: EdgeCounters::default().all(),
+            intake: IntakeCounters::default().all(),
             ..Page::default()
         }
     }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, process::Command};
 /// Licences that a closed product may ship with, as SPDX ids.
 const LICENCES: &[&str] = &[
     "MIT",
+    "MIT-0",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
@@ -25,6 +26,7 @@ const LICENCES: &[&str] = &[
 /// Crates that come in two versions, and why that is borne.
 const TWICE: &[(&str, &str)] = &[
     ("base64", "rcgen's PEM writer is a step ahead; only in tests"),
+    ("bit-vec", "fancy-regex, below jsonschema, is a step behind what the lock file has for other platforms"),
     ("foldhash", "comes with the older hashbrown"),
     ("getrandom", "ring has stayed with 0.2"),
     ("hashbrown", "petgraph, below prost-build, is a step behind; only while building"),
@@ -34,6 +36,7 @@ const TWICE: &[(&str, &str)] = &[
 
 /// Build scripts run on every developer's machine: each was looked at.
 const BUILD_SCRIPTS: &[&str] = &[
+    "ahash",
     "anyhow",
     "crossbeam-deque",
     "crossbeam-epoch",
@@ -42,6 +45,7 @@ const BUILD_SCRIPTS: &[&str] = &[
     "httparse",
     "icu_normalizer_data",
     "icu_properties_data",
+    "jsonschema-value",
     "libc",
     "libmimalloc-sys",
     "num-traits",
@@ -54,6 +58,7 @@ const BUILD_SCRIPTS: &[&str] = &[
     "pulldown-cmark",
     "quote",
     "redb",
+    "ref-cast",
     "ring",
     "rustix",
     "rustls",
@@ -61,6 +66,8 @@ const BUILD_SCRIPTS: &[&str] = &[
     "serde_core",
     "serde_json",
     "thiserror",
+    "unicode-general-category",
+    "zerocopy",
     "zmij",
 ];
 

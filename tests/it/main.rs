@@ -21,3 +21,4 @@ mod security;
 mod send;
 mod status;
 mod tls;
+mod types;

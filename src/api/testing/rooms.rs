@@ -284,7 +284,7 @@ pub struct House {
 #[derive(Default)]
 pub struct Plan {
     pub ports: RoomPorts,
-    pub check: Option<Arc<dyn crate::api::service::CheckMessage>>,
+    pub check: Option<Arc<dyn crate::api::service::Check>>,
     pub fleet: Option<Arc<dyn Directory>>,
 }
 

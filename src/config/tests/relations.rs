@@ -28,6 +28,41 @@ fn ports_differ_and_relations_hold() {
 }
 
 #[test]
+fn ways_into_rooms_do_not_stand_in_one_anothers_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let schemas = folder.path().to_str().expect("a plain path");
+    let route = "--rest-route=POST /a/{b} room=a-{b}";
+    let config = good(
+        &[
+            "--schemas",
+            schemas,
+            "--schemas-strict",
+            route,
+            "--rest-route=PUT /a/{c} topic=d",
+            "--bind=topic=t room=r",
+        ],
+        &env(&[("WSM_BIND", "topic=x room=y")]),
+    );
+    assert_eq!(config.schemas.as_deref(), Some(folder.path()));
+    assert!(config.schemas_strict);
+    assert_eq!((config.rest_routes.len(), config.bindings.len()), (2, 1));
+    let two = good(&[], &env(&[("WSM_BIND", "topic=x room=y, topic=x room=u-{/v}")]));
+    assert_eq!(two.bindings.len(), 2);
+    for (arguments, part) in [
+        (&["--schemas", "/not/there"][..], "schemas = '/not/there' (flag --schemas) is not a folder"),
+        (&["--schemas-strict"], "schemas_strict (flag --schemas-strict) needs schemas"),
+        (&[route, "--rest-route=POST /a/{x} topic=t"], "number 2 takes the POST requests of an earlier one"),
+        (&["--rest-route=POST /v1/x room=a"], "below /v1, which the service answers itself"),
+        (&["--rest-route=POST /x room={y}"], "but the path has none"),
+        (&["--bind=topic=t room=r", "--bind=room=r topic=t"], "the same binding of topic t stands twice"),
+        (&["--bind=topic=t room={y}"], "write {/y}"),
+    ] {
+        let problem = one_problem(arguments, &env(&[]));
+        assert!(problem.contains(part), "{problem}");
+    }
+}
+
+#[test]
 fn a_default_follows_what_was_given_beside_it() {
     let second = Duration::from_secs(1);
     let config = |argument: &str| good(&[argument], &env(&[]));

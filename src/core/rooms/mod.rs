@@ -10,12 +10,16 @@ pub mod choice;
 pub mod here;
 pub mod history;
 pub mod home;
+pub mod bound;
+pub mod intake;
 pub mod io;
 mod log;
 pub mod request;
 pub mod route;
 mod rules;
 pub mod sequencer;
+pub mod template;
+pub mod typed;
 
 pub use crate::core::names::RoomName;
 pub use io::{RoomAnswer, RoomCommand, RoomEffect};

@@ -4,7 +4,7 @@
 use super::{Handle, ShardCore, Stopping, Timer};
 use crate::{
     core::{
-        connection::{Accepted, Phase, SeatThen},
+        connection::{Accepted, Connection, Phase, SeatThen},
         correlation::Kind,
         id::{ConnKey, Ticket},
         io::{Answer, Effect, Effects, SocketKey},
@@ -127,13 +127,21 @@ impl ShardCore {
         self.drop_connection(now, key, close::TRY_AGAIN_LATER, "a room cannot be entered", fx);
     }
 
+    /// Whether an admitted connection still waits for its socket.
+    pub fn expects(&self, socket: SocketKey) -> bool {
+        let waits = |connection: &Connection| {
+            connection.nth == socket.nth && matches!(connection.phase, Phase::Admitted(None))
+        };
+        self.connections.get(socket.conn).is_some_and(|connection| waits(connection))
+    }
+
     /// The socket of an admitted connection is there. False: it is not wanted any more.
     pub fn attached(&mut self, now: Now, socket: SocketKey, fx: &mut Effects) -> bool {
         let key = socket.conn;
-        let Some(connection) = self.connections.get_mut(key) else { return false };
-        if connection.nth != socket.nth || !matches!(connection.phase, Phase::Admitted(None)) {
+        if !self.expects(socket) {
             return false;
         }
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         connection.phase = Phase::Open;
         connection.connected = Some(now.wall);
         self.clear_phase_timer(key);

@@ -106,6 +106,9 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
         ("event", Read::Edge) => {
             EdgeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
         }
+        ("event", Read::Intake) => {
+            IntakeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
+        }
         ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
         (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
         (_, Read::DaprSet(set, _) | Read::RedisSet(set, _) | Read::RelaySet(set, _)) => names(*set),
@@ -206,8 +209,8 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
 }
 
 fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
-    let (edge, peers, ingress, commands) = Default::default();
-    Sources { hub, backend, edge, peers, ingress, commands, fleet: None, rooms: None, relay: None }
+    let (edge, peers, ingress, commands, intake) = Default::default();
+    Sources { hub, backend, edge, peers, ingress, commands, intake, fleet: None, rooms: None, relay: None }
 }
 
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {

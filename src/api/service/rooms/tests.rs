@@ -43,8 +43,8 @@ fn one_room_is_asked_of_its_home_and_several_get_one_message() {
 #[test]
 fn arguments_are_checked_before_anybody_is_asked() {
     struct OnlyShort;
-    impl CheckMessage for OnlyShort {
-        fn check_message(&self, payload: &[u8]) -> Result<(), Fault> {
+    impl Check for OnlyShort {
+        fn check(&self, payload: &[u8]) -> Result<(), Fault> {
             let fits = payload.len() < 40;
             fits.then_some(()).ok_or_else(|| Fault::invalid("message", "does not fit its schema"))
         }

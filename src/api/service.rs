@@ -5,8 +5,8 @@ mod members;
 mod reading;
 mod rooms;
 
-pub(super) use members::{merged_members, merged_rooms, reached};
 pub use super::typed::Check;
+pub(super) use members::{merged_members, merged_rooms, reached};
 pub use rooms::RoomPorts;
 
 use super::{

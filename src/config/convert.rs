@@ -5,6 +5,7 @@ use super::{
     PublishConfig, ReconnectConfig, RoomsConfig, Secret, StoreFsync, TlsFiles, TokenConfig, render,
     room_rule, sources::Resolved,
 };
+use crate::core::rooms::intake::{Binding, RestRoute};
 use crate::core::{
     origin::Origins,
     rooms::{
@@ -12,7 +13,6 @@ use crate::core::{
         route::{Auth, Route},
     },
 };
-use crate::core::rooms::intake::{Binding, RestRoute};
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,

@@ -130,7 +130,9 @@ impl Kind {
             Kind::Patterns => split(text, ',', pattern).map(Value::List),
             Kind::Routes => each(text, |text| Route::parse(text).map(drop)),
             Kind::RoomRules => each(text, |text| room_rule::parse(text, History::default()).map(drop)),
-            Kind::RestRoutes => split(text, ',', |it| RestRoute::parse(it).map(|_| it.into())).map(Value::List),
+            Kind::RestRoutes => {
+                split(text, ',', |it| RestRoute::parse(it).map(|_| it.into())).map(Value::List)
+            }
             Kind::Bindings => split(text, ',', |it| Binding::parse(it).map(|_| it.into())).map(Value::List),
         }
     }

@@ -4,7 +4,9 @@ use super::process::Process;
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
-        counters::{Counters as EdgeCounters, ForwardOutcome, IntakeCounters, PeerCounters, WsCounters, WsRefusal},
+        counters::{
+            Counters as EdgeCounters, ForwardOutcome, IntakeCounters, PeerCounters, WsCounters, WsRefusal,
+        },
     },
     backend::{
         dapr::DaprStats,

@@ -312,6 +312,7 @@ impl House {
             tls: None,
             adoption: None,
             counters: Arc::<PeerCounters>::default(),
+            rooms: None,
         });
         let service = Service::new(Inner {
             hub: Hub::new(mailboxes, 1),

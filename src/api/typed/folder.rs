@@ -65,9 +65,8 @@ impl Folder {
 
     /// What works.
     pub fn set(&self) -> Set {
-        let with_schema =
-            |(file, state): (&Box<str>, &File)| Some((message_id(file).into(), state.schema.clone()?));
-        self.files.iter().filter_map(with_schema).collect()
+        let files = self.files.iter();
+        files.filter_map(|(file, state)| Some((message_id(file).into(), state.schema.clone()?))).collect()
     }
 
     /// What does not, a line each.

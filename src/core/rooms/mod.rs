@@ -6,11 +6,11 @@
 //! handed to each shard that has members. A shard with members appends a message once, and each
 //! member is a cursor. Between them go the words of `Between`.
 
+pub mod bound;
 pub mod choice;
 pub mod here;
 pub mod history;
 pub mod home;
-pub mod bound;
 pub mod intake;
 pub mod io;
 mod log;

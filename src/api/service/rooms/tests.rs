@@ -1,7 +1,10 @@
 use super::*;
-use crate::api::testing::{
-    on_a_shard,
-    rooms::{EPOCH, House, Outside, Plan},
+use crate::api::{
+    service::Check,
+    testing::{
+        on_a_shard,
+        rooms::{EPOCH, House, Outside, Plan},
+    },
 };
 use std::time::Duration;
 

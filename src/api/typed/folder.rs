@@ -65,9 +65,8 @@ impl Folder {
 
     /// What works.
     pub fn set(&self) -> Set {
-        let with_schema =
-            |(file, state): (&Box<str>, &File)| Some((message_id(file).into(), state.schema.clone()?));
-        self.files.iter().filter_map(with_schema).collect()
+        let sound = self.files.iter().filter_map(|(file, state)| Some((file, state.schema.clone()?)));
+        sound.map(|(file, schema)| (message_id(file).into(), schema)).collect()
     }
 
     /// What does not, a line each.

@@ -65,8 +65,8 @@ impl Folder {
 
     /// What works.
     pub fn set(&self) -> Set {
-        let files = self.files.iter();
-        files.filter_map(|(file, state)| Some((message_id(file).into(), state.schema.clone()?))).collect()
+        let sound = self.files.iter().filter_map(|(file, state)| Some((file, state.schema.clone()?)));
+        sound.map(|(file, schema)| (message_id(file).into(), schema)).collect()
     }
 
     /// What does not, a line each.

@@ -79,13 +79,13 @@ impl RestRoute {
         let path = words.next().ok_or_else(|| format!("has no path; {example}"))?;
         let path = Path::parse(path).map_err(|wrong| format!("has a path that {wrong}; {example}"))?;
         free(&path)?;
-        let mut options = Options::read(words, &["room", "topic", "message-id", "wait"])?;
+        let options = Options::read(words, &["room", "topic", "message-id", "wait"])?;
         let route = RestRoute {
             method: method.into(),
-            room: options.take("room").map(|text| room_of(text, &path)).transpose()?,
-            topic: options.take("topic").map(topic_of).transpose()?,
-            message_id: options.take("message-id").map(message_id_of).transpose()?,
-            wait: options.take("wait").map_or(Ok(REST_ROUTE_WAIT_DEFAULT), wait_of)?,
+            room: options.get("room").map(|text| room_of(text, &path)).transpose()?,
+            topic: options.get("topic").map(topic_of).transpose()?,
+            message_id: options.get("message-id").map(message_id_of).transpose()?,
+            wait: options.get("wait").map_or(Ok(REST_ROUTE_WAIT_DEFAULT), wait_of)?,
             path,
         };
         if route.room.is_none() && route.topic.is_none() {
@@ -121,9 +121,9 @@ impl Binding {
     /// The error says what is wrong and the way out.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "give one such as 'topic=orders room=user-{/user_id}'";
-        let mut options = Options::read(text.split_ascii_whitespace(), &["topic", "room", "message-id"])?;
-        let topic = options.take("topic").ok_or_else(|| format!("has no topic=; {example}"))?;
-        let room = options.take("room").ok_or_else(|| format!("has no room=; {example}"))?;
+        let options = Options::read(text.split_ascii_whitespace(), &["topic", "room", "message-id"])?;
+        let topic = options.get("topic").ok_or_else(|| format!("has no topic=; {example}"))?;
+        let room = options.get("room").ok_or_else(|| format!("has no room=; {example}"))?;
         let room = Template::parse(room).map_err(|wrong| format!("has a room= that {wrong}; {example}"))?;
         for place in room.places() {
             if !place.starts_with('/') {
@@ -137,7 +137,7 @@ impl Binding {
         Ok(Binding {
             topic: topic_of(topic)?,
             room,
-            message_id: options.take("message-id").map(message_id_of).transpose()?,
+            message_id: options.get("message-id").map(message_id_of).transpose()?,
         })
     }
 }
@@ -165,7 +165,7 @@ impl<'a> Options<'a> {
         Ok(Options(pairs))
     }
 
-    fn take(&mut self, key: &str) -> Option<&'a str> {
+    fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|pair| pair.0 == key).map(|pair| pair.1)
     }
 }

@@ -57,8 +57,11 @@ impl<T> Slab<T> {
         if slot.generation == place.generation { slot.value.as_mut() } else { None }
     }
 
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Place, &mut T)> {
+        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| {
+            let place = Place { index: index as u32, generation: slot.generation };
+            slot.value.as_mut().map(|value| (place, value))
+        })
     }
 
     pub fn remove(&mut self, place: Place) -> Option<T> {

@@ -159,36 +159,45 @@ pub enum Request {
     Leave(Box<str>),
 }
 
-/// None: it is no request at all, but a message.
-pub fn request(text: &str) -> Option<Result<(Request, Tag), &'static str>> {
+/// None: it is no request at all, but a message. What is wrong with it is told under its mark too.
+pub fn request(text: &str) -> Option<(Result<Request, &'static str>, Tag)> {
     if !text.trim_start().starts_with('{') {
         return None;
     }
     let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) else { return None };
     let tag = fields.get("id").map(|tag| tag.to_string().into());
-    let told = |request| Some(Ok((request, tag.clone())));
-    if let Some(value) = fields.get("ping") {
-        return told(Request::Ping(value.to_string().into()));
-    }
-    if let Some(room) = fields.get("leave") {
-        let Value::String(room) = room else { return Some(Err("leave: must be the name of a room")) };
-        return told(Request::Leave(room.as_str().into()));
-    }
-    let (verb, name, of) = match (fields.get("join"), fields.get("resume")) {
-        (Some(room), _) => (Verb::Join, room, &fields),
-        (None, Some(Value::Object(resume))) => match resume.get("room") {
-            Some(room) => (Verb::Resume, room, resume),
-            None => return Some(Err("resume: must have room, epoch and offset")),
-        },
-        (None, Some(_)) => return Some(Err("resume: must have room, epoch and offset")),
-        (None, None) => return None,
+    let asked = if let Some(value) = fields.get("ping") {
+        Ok(Request::Ping(value.to_string().into()))
+    } else if let Some(room) = fields.get("leave") {
+        let name = room.as_str().ok_or("leave: must be the name of a room");
+        name.map(|room| Request::Leave(room.into()))
+    } else if let Some(room) = fields.get("join") {
+        enter(Verb::Join, room, &fields, "join: must be the name of a room")
+    } else {
+        let wrong = "resume: must have room, epoch and offset";
+        match fields.get("resume")? {
+            Value::Object(of) => enter(Verb::Resume, of.get("room").unwrap_or(&Value::Null), of, wrong),
+            _ => Err(wrong),
+        }
     };
-    let Value::String(room) = name else { return Some(Err("join: must be the name of a room")) };
+    Some((asked, tag))
+}
+
+fn enter(
+    verb: Verb,
+    room: &Value,
+    of: &serde_json::Map<String, Value>,
+    nameless: &'static str,
+) -> Result<Request, &'static str> {
+    let room = room.as_str().ok_or(nameless)?;
     let number = |key: &str| of.get(key).and_then(Value::as_u64);
     let after = match (number("epoch"), number("offset")) {
         (Some(epoch), Some(offset)) => Some(Position { epoch, offset }),
         (None, None) if verb == Verb::Join && !of.contains_key("epoch") && !of.contains_key("offset") => None,
-        _ => return Some(Err("epoch and offset: must both be numbers, as they came with a message")),
+        _ => return Err("epoch and offset: must both be numbers, as they came with a message"),
     };
-    told(Request::Enter { verb, room: room.as_str().into(), after })
+    Ok(Request::Enter { verb, room: room.into(), after })
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,9 +43,26 @@ pub struct Member {
     pub format: Format,
     /// The kernel takes no more for now.
     blocked: bool,
+    /// What was skipped for it; only while it is blocked.
+    owed: Option<Box<Owed>>,
+}
+
+/// What comes before a member's next frame: word of what the log could keep for it no longer, and the
+/// latest of it. Made into bytes when they can be written, so that a member costs no more than this
+/// however long it reads nothing.
+#[derive(Debug)]
+struct Owed {
+    /// The last before what is missing.
+    from: Position,
+    kept: Vec<(Position, Arc<Message>)>,
 }
 
 impl Member {
+    /// Kept for it outside the log.
+    fn owed(&self) -> u64 {
+        self.owed.as_ref().map_or(0, |owed| owed.kept.len() as u64)
+    }
+
     fn had(&mut self, upto: u64, deliveries: &mut Deliveries) {
         let count = upto - self.next;
         deliveries.delivered += count;
@@ -91,15 +108,10 @@ pub struct Deliveries {
     pub recovered: u64,
 }
 
-/// A member that the log has overtaken, and what is left of its frames when the latest are kept.
+/// A member that the log has overtaken, and what is done with it.
 pub struct Overtaken {
     pub socket: SocketKey,
-    pub room: RoomName,
     pub slow: Slow,
-    pub format: Format,
-    pub gap: RoomGap,
-    pub lost: u64,
-    pub keep: Vec<(Position, Arc<Message>)>,
 }
 
 /// A member was moved to another index of its room.
@@ -162,7 +174,7 @@ impl Here {
         room.head = room.head.max(head);
         let next = room.logs[format as usize].end();
         room.counts[format as usize] += 1;
-        room.members.push(Member { socket, next, sent: 0, format, blocked: false });
+        room.members.push(Member { socket, next, sent: 0, format, blocked: false, owed: None });
         (room.members.len() - 1) as u32
     }
 
@@ -184,12 +196,16 @@ impl Here {
         let member = room.members.swap_remove(at);
         room.counts[member.format as usize] -= 1;
         room.blocked -= u32::from(member.blocked);
-        self.deliveries.left += room.logs[member.format as usize].end() - member.next;
+        self.deliveries.left += room.logs[member.format as usize].end() - member.next + member.owed();
         if room.counts[member.format as usize] == 0 {
             room.logs[member.format as usize] = Log::default();
         }
         // Who was moved here may not have had its turn: the pass goes back for it.
         room.pass = room.pass.min(at);
+        if member.blocked && room.blocked == 0 && !room.dirty {
+            // It was the last that the log kept something for.
+            room.forget_written();
+        }
         let moved = room.members.get(at).map(|moved| Moved { socket: moved.socket, index });
         (moved, self.drop_if_empty(key))
     }
@@ -206,7 +222,9 @@ impl Here {
     pub fn deliver(&mut self, name: &RoomName, at: Position, message: &Arc<Message>) {
         let Some(key) = self.find(name) else { return };
         let Some(room) = self.rooms.get_mut(key) else { return };
-        room.head = room.head.max(at);
+        if message.from.is_none() {
+            room.head = room.head.max(at);
+        }
         for format in Format::ALL {
             if room.counts[format as usize] > 0 {
                 room.logs[format as usize].append(format, name, at, message);
@@ -226,6 +244,7 @@ impl Here {
     pub fn gap(&mut self, name: &RoomName, gap: &RoomGap) {
         let Some(key) = self.find(name) else { return };
         let Some(room) = self.rooms.get_mut(key) else { return };
+        room.head = room.head.max(Position { offset: gap.to.offset.saturating_sub(1), ..gap.to });
         let numbered = Format::Numbered as usize;
         if room.counts[numbered] == 0 {
             return;
@@ -284,13 +303,17 @@ impl Here {
         }
     }
 
-    /// Who is further behind than one may be, in rooms that were appended to; each is brought to a
+    /// Who is further behind than one may be, in a room that was appended to; each is brought to a
     /// place that the log still has, or is to be closed.
     pub fn overtaken(&mut self, name: &RoomName, into: &mut Vec<Overtaken>) {
         let Some(key) = self.find(name) else { return };
         let bytes_max = self.reader_bytes_max;
         let Some(room) = self.rooms.get_mut(key) else { return };
         let held = room.logs.iter().map(Log::held_bytes).max().unwrap_or(0);
+        if held <= bytes_max {
+            // What was held once, while many were behind, is no measure any more.
+            room.look_at = 0;
+        }
         if held <= bytes_max.max(room.look_at) {
             return;
         }
@@ -328,3 +351,6 @@ impl Here {
 
 /// How many times one bound's worth of bytes is looked through for those who are behind.
 const LOOKS_PER_BOUND: usize = 8;
+
+#[cfg(test)]
+mod tests;

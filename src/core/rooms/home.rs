@@ -77,6 +77,7 @@ enum Asked {
     },
     History {
         ticket: Ticket,
+        limit: usize,
     },
 }
 
@@ -94,6 +95,8 @@ struct Home {
     /// Came before what must come before them.
     ahead: BTreeMap<Position, Arc<Message>>,
     refilling: bool,
+    /// What numbers the room has said to be at this number: what is missing up to it is asked for.
+    target: Position,
     due: Option<Time>,
     used: Time,
 }
@@ -196,8 +199,13 @@ impl Homes {
     pub fn fill(&mut self, now: Now, name: &RoomName, at: Position, message: Arc<Message>, fx: &mut Effects) {
         let Some(&key) = self.by_name.get(name) else { return };
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if let Some(queued) = home.queue.iter_mut().find(|queued| queued.at == at && queued.message.is_err())
-        {
+        // Numbers in the queue have no holes.
+        let Some(first) = home.queue.front().map(|queued| queued.at.offset) else { return };
+        let Some(place) = at.offset.checked_sub(first).and_then(|place| usize::try_from(place).ok()) else {
+            return;
+        };
+        let queued = home.queue.get_mut(place);
+        if let Some(queued) = queued.filter(|queued| queued.at == at && queued.message.is_err()) {
             queued.message = Ok(message);
             self.drain_queue(now, key, fx);
         }
@@ -249,6 +257,7 @@ impl Homes {
             outside: if self.numbered_outside { Outside::Silent } else { Outside::Heard },
             ahead: BTreeMap::new(),
             refilling: false,
+            target: Position::default(),
             due: None,
             used: now.mono,
         }));
@@ -294,32 +303,57 @@ impl Homes {
         let Some(home) = self.rooms.get_mut(key) else { return };
         if message.from.is_none() {
             home.at = at;
-            let before = home.ring.bytes();
-            home.ring.push(message.clone(), at, now.mono);
-            self.kept_bytes = self.kept_bytes - before + home.ring.bytes();
+            Self::count_ring(home, &mut self.kept_bytes, |ring| ring.push(message.clone(), at, now.mono));
         }
         for &shard in &home.shards {
             let word = Between::Deliver { room: home.name.clone(), at, message: message.clone() };
             fx.push(Effect::Room(RoomEffect::Tell { shard, word }));
         }
-        for follower in std::mem::take(&mut home.followers) {
-            let kept = Kept { messages: vec![message.clone()], recovered: true, head: at };
-            answer(follower.ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
+        let followers = std::mem::take(&mut home.followers);
+        if !followers.is_empty() {
+            // They may not come again.
+            self.look_at(key, now.mono + limits::ROOM_LINGER);
+        }
+        for Follower { ticket, after, .. } in followers {
+            let next = after.epoch == at.epoch && after.offset.checked_add(1) == Some(at.offset);
+            let recovered = next || after == Position::default() && at.offset == 1 || message.from.is_some();
+            let kept = Kept { messages: vec![message.clone()], recovered, head: at };
+            answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
         }
         self.bound_histories();
     }
 
+    /// Whatever is done to a history, the bytes of all stay counted.
+    fn count_ring(home: &mut Home, kept_bytes: &mut usize, change: impl FnOnce(&mut Ring)) {
+        let before = home.ring.bytes();
+        change(&mut home.ring);
+        *kept_bytes = *kept_bytes - before + home.ring.bytes();
+    }
+
+    fn expire_ring(&mut self, now: Now, key: HomeKey) {
+        if let Some(home) = self.rooms.get_mut(key) {
+            Self::count_ring(home, &mut self.kept_bytes, |ring| ring.expire(now.mono));
+        }
+    }
+
+    /// Numbers up to this one will never come.
+    fn skip_to(&mut self, key: HomeKey, at: Position) {
+        let Some(home) = self.rooms.get_mut(key) else { return };
+        home.at = home.at.max(at);
+        let at = home.at;
+        Self::count_ring(home, &mut self.kept_bytes, |ring| ring.skip_to(at));
+    }
+
     fn bound_histories(&mut self) {
         while self.kept_bytes > self.kept_bytes_max {
-            let Some((used, key)) = self.used.pop_first() else { return };
+            let last = self.used.last().map_or(Time::ZERO, |(used, _)| *used);
+            let Some((_, key)) = self.used.pop_first() else { return };
             let Some(home) = self.rooms.get_mut(key) else { continue };
-            self.kept_bytes -= home.ring.bytes();
-            home.ring.clear();
-            self.counters.forgotten += 1;
+            self.counters.forgotten += u64::from(!home.ring.is_empty());
+            Self::count_ring(home, &mut self.kept_bytes, Ring::clear);
             // Last in the order of use until it is used again.
-            home.used = used.max(home.used) + Duration::from_nanos(1);
-            let used = home.used;
-            self.used.insert((used, key));
+            home.used = last + Duration::from_nanos(1);
+            self.used.insert((home.used, key));
         }
     }
 
@@ -351,14 +385,6 @@ impl Homes {
     }
 }
 
-impl Home {
-    /// Numbers up to this one will never come.
-    fn skip_to(&mut self, at: Position) {
-        self.at = self.at.max(at);
-        self.ring.skip_to(self.at);
-    }
-}
-
 fn answer(ticket: Ticket, outcome: Result<RoomAnswer, Fault>, fx: &mut Effects) {
     fx.push(Effect::Answer { ticket, outcome: outcome.map(Answer::Room) });
 }
@@ -367,3 +393,6 @@ fn entered(shard: u32, room: &RoomName, seat: SeatKey, outcome: Result<Entered, 
     let word = Between::Entered { room: room.clone(), seat, outcome };
     fx.push(Effect::Room(RoomEffect::Tell { shard, word }));
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The number before it; of a word about the room, the last number that it does not speak of.
+    pub fn before(&self) -> Position {
+        let offset = if self.message.is_some() { self.at.offset.saturating_sub(1) } else { self.at.offset };
+        Position { offset, ..self.at }
+    }
+
     /// It stands in other rooms too: a member of several must get it once.
     fn is_shared(&self) -> bool {
         self.message.as_ref().is_some_and(|message| message.places.len() > 1)
@@ -156,6 +162,12 @@ impl Log {
         }
     }
 
+    /// All that is held.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.forgotten);
+        self.bytes
+    }
+
     pub fn check(&self) {
         assert!(self.forgotten <= self.bytes.len(), "forgotten bytes that are not there");
         let mut last = self.base + self.forgotten as u64;
@@ -169,3 +181,6 @@ impl Log {
 
 /// What an idle room may keep for its next message.
 const KEPT_WHILE_IDLE: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -180,24 +180,28 @@ impl ShardCore {
         {
             return false;
         }
-        let Some(request) = std::str::from_utf8(payload).ok().and_then(members::request) else {
+        let Some((request, tag)) = std::str::from_utf8(payload).ok().and_then(members::request) else {
             return false;
         };
         self.counters.room_requests += 1;
         if !self.control_allowed(now, key, fx) {
             return true;
         }
+        if self.does_not_read(now, key, payload.len(), fx) {
+            // Answers can be as long as a history: they do not pile up for who does not take them.
+            return true;
+        }
         match request {
-            Err(why) => self.note(key, members::error("INVALID_ARGUMENT", why, &None)),
-            Ok((Request::Ping(value), tag)) => self.note(key, members::pong(&value, &tag)),
-            Ok((Request::Leave(room), tag)) => match RoomName::parse("leave", &room) {
+            Err(why) => self.note(key, members::error("INVALID_ARGUMENT", why, &tag)),
+            Ok(Request::Ping(value)) => self.note(key, members::pong(&value, &tag)),
+            Ok(Request::Leave(room)) => match RoomName::parse("leave", &room) {
                 Ok(room) => {
                     self.leave_room(key, &room, fx);
                     self.note(key, members::left(&room, &tag));
                 }
                 Err(fault) => self.refuse_client(key, &fault, &tag),
             },
-            Ok((Request::Enter { verb, room, after }, tag)) => {
+            Ok(Request::Enter { verb, room, after }) => {
                 let known = RoomName::parse("room", &room);
                 let room = match known {
                     Ok(room) => room,

@@ -59,7 +59,7 @@ impl ShardCore {
             self.answer(ticket, Err(super::taking::moving()), fx);
             return None;
         }
-        let same = connect.chosen && known.spec.source == connect.spec.source;
+        let same = connect.chosen && known.accepted.is_none() && known.spec.source == connect.spec.source;
         let outcome = if !same {
             let message = format!(
                 "'{}' is in use with other settings; disconnect it first or choose another id",

@@ -44,7 +44,10 @@ impl ShardCore {
     /// Another instance owns it, with this epoch: what we have of a lower one is nobody's business
     /// any more. A connection of ours with a higher epoch stays: the message is an old one.
     pub(super) fn superseded(&mut self, now: Now, id: &ConnectionId, epoch: u64, fx: &mut Effects) -> Answer {
-        let lower = |key: &ConnKey| self.connections.get(*key).is_some_and(|c| c.numbering.epoch() < epoch);
+        // Who came to us has no other owner.
+        let lower = |key: &ConnKey| {
+            self.connections.get(*key).is_some_and(|c| c.accepted.is_none() && c.numbering.epoch() < epoch)
+        };
         if let Some(key) = self.by_id.get(id).copied().filter(lower) {
             self.take_away(now, key, "superseded", fx);
         }

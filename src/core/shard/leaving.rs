@@ -28,6 +28,9 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Option<Handle> {
         let found = self.find(id).and_then(|key| match self.connections.get(key) {
+            Some(connection) if connection.accepted.is_some() => {
+                Err(Fault::new(FaultKind::NotOpen, "a connection that came to us stays where it is"))
+            }
             Some(connection) if connection.leaving.is_some() => Err(moving_already()),
             Some(connection) if matches!(connection.phase, Phase::Open) => Ok(key),
             _ => Err(Fault::new(FaultKind::NotOpen, "only an open connection can be handed over")),

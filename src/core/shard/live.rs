@@ -82,7 +82,7 @@ impl ShardCore {
         connection.lost_by_backpressure = connection.reads_paused || cause == CloseCause::Backpressure;
         connection.last_error = Some(fault_text.clone().into());
         // Also while draining: a connection that is to come back keeps its document.
-        if connection.spec.settings.auto_reconnect {
+        if connection.spec.settings.auto_reconnect && connection.accepted.is_none() {
             self.retry(now, key, cause.name(), fx);
         } else {
             self.die(now, key, cause.name(), cause == CloseCause::PeerClosed, fx);

@@ -10,6 +10,8 @@ mod leaving;
 mod live;
 mod manage;
 mod publishing;
+#[cfg(test)]
+mod room_sim;
 mod rooms;
 mod send;
 #[cfg(test)]
@@ -274,7 +276,7 @@ impl ShardCore {
             Handle::Fetch => {
                 self.followers.cancel(ticket);
             }
-            Handle::Follow => self.homes.stop_following(ticket),
+            Handle::Follow => self.homes.stop_following(now, ticket),
             Handle::Admit(key) => self.drop_connection(now, key, 1001, "gone", fx),
             Handle::Watch => self.watchers.retain(|(waiting, _)| *waiting != ticket),
         }
@@ -326,6 +328,16 @@ impl ShardCore {
     pub fn message_bytes_max(&self, socket: SocketKey) -> usize {
         let spec = self.connections.get(socket.conn).map(|connection| &connection.spec);
         spec.map_or(limits::MESSAGE_BYTES_DEFAULT, |spec| spec.settings.message_bytes_max)
+    }
+
+    /// Rooms with members here, and what became of their messages.
+    pub fn rooms_here(&self) -> &Here {
+        &self.here
+    }
+
+    /// Rooms whose home this shard is.
+    pub fn rooms_home(&self) -> &Homes {
+        &self.homes
     }
 
     pub fn counters(&self) -> &Counters {

@@ -11,7 +11,7 @@ use crate::{
         reason::{CloseCause, Fault, FaultKind},
         rooms::{
             Between, Entered, Format, Kept, Message, Position, Post, RoomAnswer, RoomCommand, RoomEffect,
-            SeatKey, Slow,
+            RoomGap, RoomGapCause, SeatKey, Slow,
             here::{Overtaken, Stuck, Wrote},
         },
         time::Now,
@@ -233,11 +233,31 @@ impl ShardCore {
         if said && format == Format::Numbered {
             self.note(key, members::entered(verb, room, head, recovered, &tag));
         }
-        for message in entered.missed.into_iter().flat_map(|missed| missed.messages) {
-            if let Some(at) = message.at(room) {
-                self.push_message(key, format, room, at, &message);
-            }
+        let Some(missed) = entered.missed else { return };
+        let mut last = None;
+        for message in missed.messages {
+            let Some(at) = message.at(room) else { continue };
+            self.tell_hole(key, format, room, last, at);
+            self.push_message(key, format, room, at, &message);
+            last = Some(at);
         }
+        self.tell_hole(key, format, room, last, Position { offset: head.offset + 1, ..head });
+    }
+
+    /// Between two that were missed, nobody has these numbers.
+    fn tell_hole(
+        &mut self,
+        key: ConnKey,
+        format: Format,
+        room: &RoomName,
+        last: Option<Position>,
+        to: Position,
+    ) {
+        let Some(from) = last.filter(|last| format == Format::Numbered && last.offset + 1 < to.offset) else {
+            return;
+        };
+        let gap = RoomGap { from, to, cause: RoomGapCause::Lost };
+        self.note(key, members::gap(room, &gap));
     }
 
     /// A message of a room for one member alone.
@@ -412,17 +432,16 @@ impl ShardCore {
         match member.slow {
             Slow::Close => {
                 self.counters.slow_readers[0] += 1;
+                if !self.is_current(member.socket) {
+                    // Its socket is at the edge still, and whoever admits it may wait for an answer.
+                    let reason = "too slow for its rooms";
+                    return self.drop_connection(now, key, close::TRY_AGAIN_LATER, reason, fx);
+                }
                 self.close_socket(key, close::TRY_AGAIN_LATER, "too slow for its rooms", fx);
-                return self.lost(now, key, CloseCause::SlowReader, "too far behind a room", fx);
+                self.lost(now, key, CloseCause::SlowReader, "too far behind a room", fx);
             }
             Slow::DropOldest => self.counters.slow_readers[1] += 1,
             Slow::KeepLatest(_) => self.counters.slow_readers[2] += 1,
-        }
-        if member.format == Format::Numbered && member.lost > 0 {
-            self.note(key, members::gap(&member.room, &member.gap));
-        }
-        for (at, message) in member.keep {
-            self.push_message(key, member.format, &member.room, at, &message);
         }
     }
 
@@ -462,15 +481,11 @@ impl ShardCore {
         let keys = self.users.get(user).cloned().unwrap_or_default();
         let mut reached = 0;
         for key in keys {
-            let bytes_max = self.setup.rooms.reader_bytes_max;
             let Some(connection) = self.connections.get(key).filter(|connection| connection.is_open()) else {
                 continue;
             };
             let Some(format) = connection.accepted.as_ref().map(|accepted| accepted.format) else { continue };
-            if !connection.outbox.has_room(post.payload.len(), bytes_max) {
-                self.counters.slow_readers[0] += 1;
-                self.close_socket(key, close::TRY_AGAIN_LATER, "too slow", fx);
-                self.lost(now, key, CloseCause::SlowReader, "too far behind", fx);
+            if self.does_not_read(now, key, post.payload.len(), fx) {
                 continue;
             }
             reached += 1;
@@ -481,6 +496,19 @@ impl ShardCore {
             }
         }
         Answer::Room(RoomAnswer::Count(reached))
+    }
+
+    /// What is for this client alone waits already, as much as may: it is closed.
+    pub(super) fn does_not_read(&mut self, now: Now, key: ConnKey, more: usize, fx: &mut Effects) -> bool {
+        let bytes_max = self.setup.rooms.reader_bytes_max;
+        let connection = self.connections.get(key);
+        if connection.is_none_or(|connection| connection.outbox.has_room(more, bytes_max)) {
+            return false;
+        }
+        self.counters.slow_readers[0] += 1;
+        self.close_socket(key, close::TRY_AGAIN_LATER, "too slow", fx);
+        self.lost(now, key, CloseCause::SlowReader, "too far behind", fx);
+        true
     }
 
     fn kick_user(&mut self, now: Now, user: &Arc<str>, code: u16, reason: &str, fx: &mut Effects) -> Answer {

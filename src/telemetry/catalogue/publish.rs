@@ -1,13 +1,18 @@
 //! The way of messages to their topics. The books balance at every scrape:
-//! numbered + restored = delivered + dropped + pending + spilled.
+//! numbered + restored = delivered + fed + dropped + pending + spilled.
 
 use super::{Metric, Read, Set, WAIT_BUCKETS_MICROS, counter, gauge, histogram};
 
 pub(super) const PUBLISH: &[Metric] = &[
     counter(
         "wsm_messages_numbered_total",
-        "Messages that took a number; each is published or dropped for a reason.",
+        "Messages that took a number; each is published, fed to rooms, or dropped for a reason.",
         Read::Shard(|shard| shard.inner.core.numbered as f64),
+    ),
+    counter(
+        "wsm_messages_fed_total",
+        "Messages that went to rooms and to no topic.",
+        Read::Shard(|shard| shard.inner.core.fed as f64),
     ),
     counter(
         "wsm_messages_dropped_total",

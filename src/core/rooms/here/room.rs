@@ -25,7 +25,7 @@ impl RoomHere {
     }
 
     pub(super) fn in_flight(&self) -> u64 {
-        let behind = |member: &Member| self.logs[member.format as usize].end() - member.next;
+        let behind = |member: &Member| self.logs[member.format as usize].end() - member.next + member.owed();
         self.members.iter().map(behind).sum()
     }
 
@@ -71,6 +71,30 @@ impl RoomHere {
         let member = &mut self.members[index];
         let log = &self.logs[member.format as usize];
         let socket = member.socket;
+        if let Some(owed) = member.owed.take() {
+            let next = log.frame(member.next).map_or(self.head, Frame::before);
+            let had = |message: &Message| elsewhere(socket, &self.name, message);
+            let (bytes, repeated) = owed.encode(member.format, &self.name, next, had);
+            let wrote = if bytes.is_empty() { Wrote::Taken(0) } else { write(socket, &bytes) };
+            match wrote {
+                Wrote::Taken(taken) if taken > 0 || bytes.is_empty() => {
+                    deliveries.repeated += repeated;
+                    deliveries.delivered += owed.kept.len() as u64 - repeated;
+                    if taken < bytes.len() {
+                        member.blocked = true;
+                        self.blocked += 1;
+                        return stuck(socket, Stuck::Rest(bytes[taken..].to_vec()));
+                    }
+                }
+                Wrote::Taken(_) | Wrote::Blocked => {
+                    member.owed = Some(owed);
+                    member.blocked = true;
+                    self.blocked += 1;
+                    return stuck(socket, Stuck::Blocked);
+                }
+                Wrote::Gone => return member.owed = Some(owed),
+            }
+        }
         while member.next < log.end() {
             let had = |frame: &Frame| {
                 frame.message.as_ref().is_some_and(|message| elsewhere(socket, &self.name, message))
@@ -132,6 +156,7 @@ impl RoomHere {
             let log = &self.logs[member.format as usize];
             assert!(member.next >= log.first() && member.next <= log.end(), "a member outside its log");
             let has_all = member.next == log.end();
+            assert!(member.owed.is_none() || member.blocked, "{}: owed to one who could have it", self.name);
             assert!(has_all || member.blocked || self.dirty, "{}: a member is forgotten", self.name);
         }
         assert_eq!(counts, self.counts, "{}: members by format", self.name);

@@ -44,7 +44,7 @@ impl Homes {
             let outcome = Entered { head: home.at, missed: None };
             return entered(shard, &home.name, seat, Ok(outcome), fx);
         };
-        home.ring.expire(now.mono);
+        Self::count_ring(home, &mut self.kept_bytes, |ring| ring.expire(now.mono));
         let missed = home.ring.since(Some(after), usize::MAX);
         if missed.recovered || !self.numbered_outside {
             let outcome = Entered { head: home.at, missed: Some(missed) };
@@ -71,11 +71,14 @@ impl Homes {
         limit: usize,
         fx: &mut Effects,
     ) {
-        let Some(home) = self.by_name.get(name).and_then(|key| self.rooms.get_mut(*key)) else {
+        let key = self.by_name.get(name).copied();
+        if let Some(key) = key {
+            self.expire_ring(now, key);
+        }
+        let Some(home) = key.and_then(|key| self.rooms.get(key)) else {
             let kept = Kept { recovered: after.is_none(), ..Kept::default() };
             return answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
         };
-        home.ring.expire(now.mono);
         let kept = home.ring.since(after, limit);
         answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
     }
@@ -127,11 +130,12 @@ impl Homes {
         if from_now {
             follower.after = home.at;
         }
-        home.ring.expire(now.mono);
+        Self::count_ring(home, &mut self.kept_bytes, |ring| ring.expire(now.mono));
         let kept = home.ring.since(Some(follower.after), follower.limit);
         if !kept.recovered && outside {
-            let (ticket, name, after) = (follower.ticket, home.name.clone(), follower.after);
-            self.ask(Asked::History { ticket }, name, Some(after), fx);
+            let Follower { ticket, after, limit } = follower;
+            let name = home.name.clone();
+            self.ask(Asked::History { ticket, limit }, name, Some(after), fx);
             return true;
         }
         if !kept.messages.is_empty() || !kept.recovered {
@@ -147,14 +151,24 @@ impl Homes {
         true
     }
 
-    pub fn stop_following(&mut self, ticket: Ticket) {
-        for home in self.rooms.values_mut() {
+    pub fn stop_following(&mut self, now: Now, ticket: Ticket) {
+        self.asked
+            .retain(|_, asked| !matches!(asked, Asked::History { ticket: known, .. } if *known == ticket));
+        let mut left = None;
+        for (key, home) in self.rooms.iter_mut() {
+            let before = home.followers.len();
             home.followers.retain(|follower| follower.ticket != ticket);
             if let Outside::Asked(waiting) = &mut home.outside {
                 waiting.retain(
                     |waiting| !matches!(waiting, Waiting::Follow(follower, _) if follower.ticket == ticket),
                 );
             }
+            if home.followers.len() < before {
+                left = Some(key);
+            }
+        }
+        if let Some(key) = left {
+            self.look_at(key, now.mono + limits::ROOM_LINGER);
         }
     }
 }

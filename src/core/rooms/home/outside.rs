@@ -31,7 +31,9 @@ impl Homes {
         match head {
             Ok(head) => {
                 home.outside = Outside::Heard;
-                home.skip_to(head);
+                self.skip_to(key, head);
+                // Whoever asked may be gone by now.
+                self.look_at(key, now.mono + limits::ROOM_LINGER);
                 for waiting in waiting {
                     match waiting {
                         Waiting::Enter { shard, seat, after } => self.admit(now, key, shard, seat, after, fx),
@@ -43,6 +45,7 @@ impl Homes {
                 self.advance(now, key, fx);
             }
             Err(why) => {
+                home.ahead.clear();
                 let fault =
                     Fault::new(FaultKind::Unavailable, format!("the room cannot be heard now: {why}"))
                         .with_certainty(Certainty::NotSent);
@@ -74,23 +77,33 @@ impl Homes {
             return self.hand_on(now, key, at, message, fx);
         }
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if at <= home.at {
+        if at <= home.at || matches!(home.outside, Outside::Silent) {
+            // What comes after the end of a subscription would be kept with a hole behind it.
             self.counters.old += 1;
             return;
         }
         home.ahead.insert(at, message);
-        if home.ahead.len() > limits::ROOM_AHEAD_MAX {
-            // Too much to hold: what is missing is announced, and it goes on.
+        self.touch(now, key);
+        let Some(home) = self.rooms.get_mut(key) else { return };
+        if home.ahead.len() <= limits::ROOM_AHEAD_MAX {
+            return self.advance(now, key, fx);
+        }
+        if matches!(home.outside, Outside::Heard) {
+            // Too much to hold: what is missing is announced, and it goes on. An answer that is still
+            // to come finds nothing missing.
+            home.refilling = false;
             return self.settle(now, key, fx);
         }
-        self.advance(now, key, fx);
+        // Asked for when the room is heard.
+        home.ahead.pop_first();
     }
 
     /// What numbers the room was away, and its last number by now is this.
     pub fn resumed(&mut self, now: Now, name: &RoomName, head: Position, fx: &mut Effects) {
         let Some(&key) = self.by_name.get(name) else { return };
-        let Some(home) = self.rooms.get(key) else { return };
+        let Some(home) = self.rooms.get_mut(key) else { return };
         if head > home.at && matches!(home.outside, Outside::Heard) {
+            home.target = home.target.max(head);
             self.refill(now, key, fx);
         }
     }
@@ -137,8 +150,12 @@ impl Homes {
         match self.asked.remove(&ticket) {
             None => {}
             Some(Asked::Refill { home }) => self.refilled(now, home, kept, fx),
-            Some(Asked::History { ticket }) => {
-                let outcome = kept.map(|kept| RoomAnswer::Kept(Box::new(kept))).map_err(|why| {
+            Some(Asked::History { ticket, limit }) => {
+                let short = |mut kept: Kept| {
+                    kept.messages.truncate(limit);
+                    RoomAnswer::Kept(Box::new(kept))
+                };
+                let outcome = kept.map(short).map_err(|why| {
                     Fault::new(
                         FaultKind::Unavailable,
                         format!("the room's history cannot be read now: {why}"),
@@ -173,41 +190,69 @@ impl Homes {
             // Asked again after a while, as long as something is missing.
             return self.look_at(key, now.mono + limits::ROOM_REFILL_PAUSE);
         };
-        let name = home.name.clone();
+        let (name, before, head) = (home.name.clone(), home.at, kept.head);
+        // Of one page its last is known to be kept, and nothing is known of what follows it.
+        let full = kept.messages.len() >= limits::ROOM_HISTORY_LIMIT;
+        let last = kept.messages.last().and_then(|message| message.at(&name));
+        let known = last.filter(|_| full).unwrap_or(head);
+        if known < head {
+            home.target = home.target.max(head);
+        } else if head >= home.target {
+            home.target = Position::default();
+        }
         for message in kept.messages {
             if let Some(at) = message.at(&name).filter(|at| *at > home.at) {
                 home.ahead.insert(at, message);
             }
         }
-        if kept.head > home.at && home.ahead.last_key_value().is_none_or(|(last, _)| *last < kept.head) {
-            // Numbers were given that nobody keeps: they are announced with what follows, or now.
-            self.settle(now, key, fx);
-            let Some(home) = self.rooms.get_mut(key) else { return };
-            if home.at < kept.head {
-                let to = Position { offset: kept.head.offset + 1, ..kept.head };
-                self.announce(key, to, RoomGapCause::Lost, fx);
-                if let Some(home) = self.rooms.get_mut(key) {
-                    home.skip_to(kept.head);
-                }
-            }
-            return;
+        self.settle_up_to(now, key, known, fx);
+        let Some(home) = self.rooms.get_mut(key) else { return };
+        if home.at < known {
+            // Numbers were given that nobody keeps.
+            let cause = lost_or_new(home.at, known);
+            let to = Position { offset: known.offset + 1, ..known };
+            self.announce(key, to, cause, fx);
+            self.skip_to(key, known);
+            self.advance(now, key, fx);
         }
-        self.settle(now, key, fx);
+        let Some(home) = self.rooms.get_mut(key) else { return };
+        // What came later than the answer, or was too much for one, is asked for again.
+        if home.at > before && home.at < home.target {
+            self.look_at(key, now.mono);
+        } else if home.at < home.target {
+            self.look_at(key, now.mono + limits::ROOM_REFILL_PAUSE);
+        } else if !home.ahead.is_empty() && home.at > before {
+            self.look_at(key, now.mono + limits::ROOM_HOLE_PATIENCE);
+        } else {
+            // Nobody knows more.
+            self.settle(now, key, fx);
+        }
     }
 
     /// Hands on everything that came; what is missing before it is lost, and announced.
     pub(super) fn settle(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
+        let all = Position { epoch: u64::MAX, offset: u64::MAX };
+        self.settle_up_to(now, key, all, fx);
+    }
+
+    /// The same for what came up to this number.
+    fn settle_up_to(&mut self, now: Now, key: HomeKey, upto: Position, fx: &mut Effects) {
         loop {
             self.advance(now, key, fx);
             let Some(home) = self.rooms.get_mut(key) else { return };
             let Some((&at, _)) = home.ahead.first_key_value() else { return };
-            if home.refilling {
+            if home.refilling || at > upto {
                 return;
             }
             let Some(message) = home.ahead.remove(&at) else { return };
-            let cause = if at.epoch > home.at.epoch { RoomGapCause::NewEpoch } else { RoomGapCause::Lost };
+            let cause = lost_or_new(home.at, at);
             self.announce(key, at, cause, fx);
             self.hand_on(now, key, at, message, fx);
         }
     }
+}
+
+/// Why there is nothing between the two.
+fn lost_or_new(from: Position, to: Position) -> RoomGapCause {
+    if to.epoch > from.epoch { RoomGapCause::NewEpoch } else { RoomGapCause::Lost }
 }

@@ -19,13 +19,12 @@ impl Homes {
     pub(super) fn look(&mut self, now: Now, key: HomeKey, fx: &mut Effects) {
         self.give_up_reserved(now, key, fx);
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if !home.ahead.is_empty() && !home.refilling {
+        let missing = !home.ahead.is_empty() || home.at < home.target;
+        if missing && !home.refilling && matches!(home.outside, Outside::Heard) {
             self.refill(now, key, fx);
             return;
         }
-        let before = home.ring.bytes();
-        home.ring.expire(now.mono);
-        self.kept_bytes = self.kept_bytes - before + home.ring.bytes();
+        Self::count_ring(home, &mut self.kept_bytes, |ring| ring.expire(now.mono));
         let wanted = !home.shards.is_empty()
             || !home.followers.is_empty()
             || !home.queue.is_empty()
@@ -44,8 +43,7 @@ impl Homes {
             home.outside = Outside::Silent;
             fx.push(Effect::Room(RoomEffect::Unsubscribe(home.name.clone())));
             // What comes from now on is not heard: what is kept here would have a hole after it.
-            self.kept_bytes -= home.ring.bytes();
-            home.ring.clear();
+            Self::count_ring(home, &mut self.kept_bytes, Ring::clear);
         }
         match home.ring.next_expiry() {
             Some(next) => self.look_at(key, next.max(now.mono + Duration::from_millis(1))),
@@ -64,9 +62,7 @@ impl Homes {
             home.queue.pop_front();
             let to = Position { offset: at.offset + 1, ..at };
             self.announce(key, to, RoomGapCause::Lost, fx);
-            if let Some(home) = self.rooms.get_mut(key) {
-                home.skip_to(at);
-            }
+            self.skip_to(key, at);
             self.drain_queue(now, key, fx);
         }
     }

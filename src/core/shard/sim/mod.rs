@@ -38,7 +38,8 @@ use follow::Follower;
 use oracle::{Pending, Seen};
 use peer::{Manner, Peer, Style};
 use std::{collections::BTreeSet, time::Duration};
-use world::{Bus, Event, Rng, Socket, Spill, Store};
+pub(super) use world::Rng;
+use world::{Bus, Event, Socket, Spill, Store};
 
 const TRACE_LINES: usize = 40;
 /// 2023; only labels are made of it.

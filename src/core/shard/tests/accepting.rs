@@ -117,7 +117,9 @@ fn what_is_sent_between_the_admission_and_the_socket_is_not_lost() {
         let ticket = bench.command(list(direction));
         let Ok(Answer::Listed { infos, .. }) = bench.answer(ticket) else { panic!("no list") };
         assert_eq!(infos.len(), count);
-        assert!(infos.iter().all(|info| info.rooms == ["r".into()] && info.direction == Direction::In));
+        assert!(
+            infos.iter().all(|info| info.rooms == [Arc::<str>::from("r")] && info.direction == Direction::In)
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! A shard on its own loop, with real sockets and backends that keep nothing.
 
+mod rooms;
+
 use super::{
     dial::{Dialler, SystemResolver},
     gate::{Gate, boot_now},

@@ -198,3 +198,6 @@ fn enter(
     };
     Ok(Request::Enter { verb, room: room.into(), after })
 }
+
+#[cfg(test)]
+mod tests;

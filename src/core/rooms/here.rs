@@ -351,3 +351,6 @@ impl Here {
 
 /// How many times one bound's worth of bytes is looked through for those who are behind.
 const LOOKS_PER_BOUND: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -393,3 +393,6 @@ fn entered(shard: u32, room: &RoomName, seat: SeatKey, outcome: Result<Entered, 
     let word = Between::Entered { room: room.clone(), seat, outcome };
     fx.push(Effect::Room(RoomEffect::Tell { shard, word }));
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ impl Log {
 
 /// What an idle room may keep for its next message.
 const KEPT_WHILE_IDLE: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests;

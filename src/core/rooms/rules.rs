@@ -79,3 +79,6 @@ fn fits(pattern: &str, name: &Arc<str>) -> bool {
         None => pattern == &**name,
     }
 }
+
+#[cfg(test)]
+mod tests;

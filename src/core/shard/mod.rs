@@ -330,6 +330,16 @@ impl ShardCore {
         spec.map_or(limits::MESSAGE_BYTES_DEFAULT, |spec| spec.settings.message_bytes_max)
     }
 
+    /// Rooms with members here, and what became of their messages.
+    pub fn rooms_here(&self) -> &Here {
+        &self.here
+    }
+
+    /// Rooms whose home this shard is.
+    pub fn rooms_home(&self) -> &Homes {
+        &self.homes
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -6,7 +6,7 @@ use super::{Metric, Read, Set, WAIT_BUCKETS_MICROS, counter, gauge, histogram};
 pub(super) const PUBLISH: &[Metric] = &[
     counter(
         "wsm_messages_numbered_total",
-        "Messages that took a number; each is published or dropped for a reason.",
+        "Messages that took a number; each is published, fed to rooms, or dropped for a reason.",
         Read::Shard(|shard| shard.inner.core.numbered as f64),
     ),
     counter(

@@ -188,10 +188,12 @@ fn balances(parsed: &Parsed) {
     let read = parsed.get("wsm_messages_total{shard=\"0\",direction=\"in\"}");
     assert_eq!(read, sum("wsm_messages_numbered_total") + sum("wsm_replies_consumed_total"));
     let unpublished = parsed.get("wsm_messages_dropped_total{shard=\"0\",reason=\"not_published\"}");
-    assert_eq!(sum("wsm_messages_numbered_total"), sum("wsm_publish_accepted_total") + unpublished);
+    let fed = sum("wsm_messages_fed_total");
+    assert_eq!(sum("wsm_messages_numbered_total"), sum("wsm_publish_accepted_total") + fed + unpublished);
     let came = sum("wsm_messages_numbered_total") + sum("wsm_publish_restored_total");
     let left = sum("wsm_publish_pending_messages") + sum("wsm_publish_spilled_messages");
-    assert_eq!(came, sum("wsm_publish_delivered_total") + sum("wsm_messages_dropped_total") + left);
+    let went = sum("wsm_publish_delivered_total") + fed + sum("wsm_messages_dropped_total");
+    assert_eq!(came, went + left);
     let ended = sum("wsm_sends_ended_total") + sum("wsm_sends_in_flight");
     assert_eq!(sum("wsm_sends_accepted_total"), ended);
 }

@@ -32,13 +32,13 @@ impl World {
             return;
         }
         let id = self.new_id();
-        let shard = self.rng.below(self.cores.len() as u64) as u32;
+        let shard = id.shard(self.cores.len() as u32);
         let format = *self.rng.pick(&[Format::Verbatim, Format::Binary, Format::Numbered, Format::Numbered]);
         let mut book = oracle::Book::default();
         book.entered.push((RoomName::everyone(), self.step));
         let mut rooms = Vec::new();
         for _ in 0..self.rng.below(4) {
-            let room = super::room(self.rng.pick::<&str>(&ROOMS));
+            let room = RoomName::parse("room", *self.rng.pick(&ROOMS)).unwrap();
             if rooms.iter().all(|entry: &Entry| entry.room != room) {
                 let after = if self.rng.chance(300) { self.old_position(&room) } else { None };
                 book.entered.push((room.clone(), self.step));

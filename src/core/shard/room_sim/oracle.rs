@@ -111,7 +111,7 @@ impl World {
     }
 
     fn reads_numbered(&mut self, client: usize, value: &Value) {
-        self.note(format!("client {client} reads {:.160}", value.to_string()));
+        self.note(format!("client {client} reads {:.110}", value.to_string()));
         if let Some(gap) = value.get("gap") {
             return self.reads_gap(client, gap);
         }
@@ -144,24 +144,31 @@ impl World {
         assert_eq!(also, others.map(|(room, at)| (room.clone(), *at)).collect(), "also");
         book.also.extend(also);
         let known = book.rooms.entry(room.clone()).or_default();
-        if let Some(last) = known.last {
-            assert!(at > last, "client {client}: {} {at:?} after {last:?}", room.as_str());
-            assert_eq!(at.epoch, last.epoch, "a new epoch without a word");
-            let passed = (last.offset + 1..at.offset).map(|offset| Position { offset, ..at });
-            let silent = passed.filter(|at| !known.knows(*at));
-            book.holes.extend(silent.map(|at| (room.clone(), at)));
-        }
+        assert!(known.last < Some(at), "client {client}: {} {at:?} after {:?}", room.as_str(), known.last);
+        self.passed_over(client, &room, at);
+        let known = self.clients[client].book.rooms.entry(room).or_default();
         known.last = Some(at);
         known.had.insert(at);
         self.had(client, nonce);
     }
 
+    /// Numbers between what it had last and this one, of which nothing was said.
+    fn passed_over(&mut self, client: usize, room: &RoomName, at: Position) {
+        let book = &mut self.clients[client].book;
+        let known = book.rooms.entry(room.clone()).or_default();
+        let Some(last) = known.last else { return };
+        assert_eq!(at.epoch, last.epoch, "a new epoch without a word");
+        let passed = (last.offset + 1..at.offset).map(|offset| Position { offset, ..at });
+        let silent = passed.filter(|at| !known.knows(*at));
+        book.holes.extend(silent.map(|at| (room.clone(), at)));
+    }
+
     fn reads_gap(&mut self, client: usize, gap: &Value) {
         self.stats.gaps += 1;
         let (room, from, to) = (room_of(&gap["room"]), position(&gap["from"]), position(&gap["to"]));
-        let known = self.clients[client].book.rooms.entry(room).or_default();
         assert!(from.epoch == to.epoch && to.offset > from.offset + 1, "a gap of nothing: {gap}");
-        assert!(known.last.is_none_or(|last| from <= last), "it begins after a hole: {gap} {:?}", known.last);
+        self.passed_over(client, &room, Position { offset: from.offset + 1, ..from });
+        let known = self.clients[client].book.rooms.entry(room).or_default();
         let lied =
             (from.offset + 1..to.offset).any(|offset| known.had.contains(&Position { offset, ..from }));
         assert!(!lied || known.last.is_none_or(|last| last < from), "it had some of this: {gap}");
@@ -256,6 +263,9 @@ impl World {
         // It was to come by another room.
         let skipped = posted.places.iter().any(|(room, at)| known.book.knows(room, *at));
         let left = known.book.moved(&posted.places, posted.step);
+        // Whoever sends it went away before that room had it.
+        let given_up = posted.places.iter().any(|(room, at)| !self.handed_on.contains(&(room.clone(), *at)));
+        let skipped = skipped || given_up && known.format != Format::Numbered;
         self.stats.lost_by_leaving += u64::from(left && !skipped);
         skipped || left
     }

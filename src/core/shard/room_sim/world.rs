@@ -40,7 +40,7 @@ impl World {
                 outbox_bytes_max: 1 << 20,
                 ring_bytes: 4096,
                 dials_per_second: 10,
-                publish: Bounds::default(),
+                publish: Bounds { spill: false, ..Bounds::default() },
                 lifecycle_topic: "lifecycle".into(),
                 rooms: rooms_of::Setup {
                     rules: rules.clone(),
@@ -180,7 +180,7 @@ impl World {
         if self.rng.chance(100) {
             return RoomName::everyone();
         }
-        super::room(self.rng.pick::<&str>(&ROOMS))
+        RoomName::parse("room", *self.rng.pick(&ROOMS)).unwrap()
     }
 
     // ------------------------------------------------------------------ posts
@@ -283,6 +283,12 @@ impl World {
         if let Between::Deliver { room, at, .. } = &word {
             self.handed_on.insert((room.clone(), *at));
         }
+        if let Between::Entered { room, seat, .. } = &word
+            && let Some(connection) = self.cores[pair.1 as usize].connections.get(seat.socket.conn)
+        {
+            let client: usize = connection.id.as_str()[1..].parse().unwrap();
+            self.clients[client].book.entered.push((room.clone(), self.step));
+        }
         match &word {
             Between::Deliver { .. } if breaks && self.canary == Canary::LosesMessage => {
                 return self.broken = true;
@@ -315,6 +321,7 @@ impl World {
             self.now.wall = Wall::from_unix_nanos(self.now.wall.unix_nanos() + passed);
             for shard in 0..self.cores.len() as u32 {
                 self.input(shard, |core, now, fx| core.handle_timeout(now, fx));
+                self.input(shard, |core, now, fx| core.end_turn(now, fx));
             }
             if next.is_none_or(|next| next > end) {
                 return;
@@ -343,6 +350,8 @@ impl World {
         for client in 0..self.clients.len() {
             self.clients[client].kernel.space = usize::MAX;
         }
+        // Numbers that nobody fills are given up meanwhile.
+        let end = self.now.mono + Duration::from_secs(3);
         for _ in 0..400 {
             while !self.filling.is_empty() {
                 self.fill();
@@ -358,8 +367,7 @@ impl World {
             let quiet = self.words.values().all(VecDeque::is_empty)
                 && self.cores.iter().all(|core| !core.rooms_want_turn() && !core.wants_turn());
             self.pass(Duration::from_millis(20));
-            if quiet && self.words.values().all(VecDeque::is_empty) && self.now.mono > Time::from_millis(8000)
-            {
+            if quiet && self.words.values().all(VecDeque::is_empty) && self.now.mono > end {
                 return;
             }
         }

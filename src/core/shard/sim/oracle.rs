@@ -97,7 +97,7 @@ impl World {
         let (counters, published) = (self.core.counters(), self.core.publisher().counters());
         let unpublished = counters.dropped[DropReason::NotPublished.index()];
         assert_eq!(counters.messages_in, counters.replies + counters.numbered, "messages in");
-        assert_eq!(counters.numbered, published.accepted + unpublished, "numbered messages");
+        assert_eq!(counters.numbered, published.accepted + counters.fed + unpublished, "numbered messages");
     }
 
     pub fn answered(&mut self, ticket: Ticket, outcome: Outcome) {

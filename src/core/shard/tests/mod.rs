@@ -1,5 +1,6 @@
 //! Scripted inputs in virtual time. What the core asks for waits in lists until a test answers it.
 
+mod accepting;
 mod connecting;
 mod ending;
 mod fencing;
@@ -46,6 +47,7 @@ struct Bench {
     persists: VecDeque<(StoreTicket, Record)>,
     forgets: VecDeque<(StoreTicket, ConnectionId)>,
     batches: VecDeque<Arc<Batch>>,
+    words: VecDeque<crate::core::rooms::Between>,
     /// Each socket's peer: it may have half a frame.
     peers: BTreeMap<SocketKey, Decoder>,
     /// What the bus took, as topic and event.
@@ -128,6 +130,7 @@ impl Bench {
             persists: VecDeque::new(),
             forgets: VecDeque::new(),
             batches: VecDeque::new(),
+            words: VecDeque::new(),
             peers: BTreeMap::new(),
             taken: Vec::new(),
         }
@@ -141,12 +144,26 @@ impl Bench {
         for effect in fx {
             self.perform(effect);
         }
+        self.carry_words();
         result
+    }
+
+    /// This one shard is the home of all rooms.
+    fn carry_words(&mut self) {
+        while let Some(word) = self.words.pop_front() {
+            let mut fx = Vec::new();
+            self.core.told(self.now, word, &mut fx);
+            self.core.check();
+            for effect in fx {
+                self.perform(effect);
+            }
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Room(effect) => panic!("{effect:?}: these tests have no rooms"),
+            Effect::Room(crate::core::rooms::RoomEffect::Tell { word, .. }) => self.words.push_back(word),
+            Effect::Room(effect) => panic!("{effect:?}: nothing outside numbers rooms"),
             Effect::Answer { ticket, outcome } | Effect::SendEnded { ticket, outcome, .. } => {
                 self.handles.remove(&ticket);
                 assert!(self.answers.insert(ticket, outcome).is_none(), "{ticket:?} is answered twice");

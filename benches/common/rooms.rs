@@ -33,6 +33,8 @@ use websocket_manager::{
 };
 
 pub const ROOM: &str = "bench-room";
+/// Rounds that may wait while a server is held up by something else.
+const WAITING: usize = 4096;
 
 /// A server of many members, told to publish.
 pub trait Room {
@@ -67,7 +69,7 @@ impl Ours {
         let (shard, hub) = shard::alone();
         let (served, clients) = pairs(members);
         let ids = admit(&shard, &hub, served, &spec(Duration::ZERO), true);
-        let (posts, mut asked) = mpsc::channel::<Vec<Bytes>>(16);
+        let (posts, mut asked) = mpsc::channel::<Vec<Bytes>>(WAITING);
         let own = hub.clone();
         // As an edge's stream does it: on the shard's own thread.
         shard.run(move |_| async move {
@@ -186,7 +188,7 @@ pub struct Raw {
 impl Raw {
     pub fn start(members: usize) -> Self {
         let (mut served, clients) = pairs(members);
-        let (rounds, asked) = std_mpsc::sync_channel::<Vec<u8>>(16);
+        let (rounds, asked) = std_mpsc::sync_channel::<Vec<u8>>(WAITING);
         let (sender, started) = std_mpsc::sync_channel(1);
         thread::spawn(move || {
             os::pin(0);

@@ -30,13 +30,14 @@ pub fn run() -> Vec<Row> {
     vec![row]
 }
 
-/// The same of a connection that came to us, all of them in one room.
+/// The same of connections that came to us, all of them in one room.
 pub fn accepted() -> Vec<Row> {
     os::allow_many_files();
     let count = scaled(5000);
     let bare = measured("memory-bare", count, &server_frame());
     // A client's: masked, by zeros.
-    let ours = measured("memory-accepted", count, &[&[0x82, 0xfe, 1, 0, 0, 0, 0, 0][..], &[b'x'; 256]].concat());
+    let ours =
+        measured("memory-accepted", count, &[&[0x82, 0xfe, 1, 0, 0, 0, 0, 0][..], &[b'x'; 256]].concat());
     let goal = format!("idle accepted connection, {count} of them in a room, state included");
     let mut row = Row::absolute(&goal, 2.0, ours[0], bare[0], "KiB");
     row.measured = format!("{} (after a message {:.2} KiB)", row.measured, ours[1]);

@@ -42,8 +42,7 @@ const SHAPES: [Shape; 4] = [
 /// Deliveries for each second of the writing thread's CPU time.
 pub fn fan_out() -> Vec<Row> {
     os::allow_many_files();
-    let (mut raw, mut ours, mut nats) =
-        (Raw::start(MEMBERS), Ours::start(MEMBERS), OfNats::start(MEMBERS));
+    let (mut raw, mut ours, mut nats) = (Raw::start(MEMBERS), Ours::start(MEMBERS), OfNats::start(MEMBERS));
     let mut rows = Vec::new();
     for shape in &SHAPES {
         let (mut floor, mut own, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
@@ -60,7 +59,13 @@ pub fn fan_out() -> Vec<Row> {
             }
         }
         let own = median(own);
-        rows.push(row(&format!("room of {MEMBERS}, {}", shape.name), shape.of_raw, own, median(floor), "raw"));
+        rows.push(row(
+            &format!("room of {MEMBERS}, {}", shape.name),
+            shape.of_raw,
+            own,
+            median(floor),
+            "raw",
+        ));
         if !theirs.is_empty() {
             let goal = format!("... beside nats-server, {}", shape.name);
             rows.push(row(&goal, shape.of_nats, own, median(theirs), "nats-server"));
@@ -87,8 +92,9 @@ fn deliveries(room: &mut impl Room, shape: &Shape) -> f64 {
     let (clock, publishes) = (room.clock(), scaled(shape.publishes));
     let before = clock.nanos();
     for publish in 0..publishes {
-        let payloads: Vec<Bytes> =
-            (0..shape.at_once).map(|nth| payload((publish * shape.at_once + nth) as u64, shape.bytes)).collect();
+        let payloads: Vec<Bytes> = (0..shape.at_once)
+            .map(|nth| payload((publish * shape.at_once + nth) as u64, shape.bytes))
+            .collect();
         room.publish(&payloads);
         let (each, ending) = room.seen(&payloads[shape.at_once - 1]);
         room.clients().await_all(each * shape.at_once as u64, &ending);
@@ -101,17 +107,18 @@ fn deliveries(room: &mut impl Room, shape: &Shape) -> f64 {
 pub fn latency() -> Vec<Row> {
     os::allow_many_files();
     let (mut raw, mut ours) = (Raw::start(MEMBERS), Ours::start(MEMBERS));
-    let publishes = scaled(200);
+    let publishes = scaled(50);
     let one = time_of_one(&mut raw);
     let (mut floor, mut own) = (Vec::new(), Vec::new());
-    for run in 0..=runs() {
+    for run in 0..=runs() * ROUNDS_PER_RUN {
         let figures = (waits(&mut raw, publishes, one * 2), waits(&mut ours, publishes, one * 2));
         if run > 0 {
             floor.push(figures.0);
             own.push(figures.1);
         }
     }
-    let of = |figures: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| median(figures.iter().map(which).collect());
+    let of =
+        |figures: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| median(figures.iter().map(which).collect());
     let mut row = Row::ratio(
         &format!("room of {MEMBERS}, publish to delivery at half load, p99"),
         1.5,

@@ -4,7 +4,7 @@
 use super::row_in_millis;
 use crate::common::{
     median, os,
-    rooms::{Ours, ROOM, Room, payload},
+    rooms::{Ours, Room, payload},
     runs, scaled,
     table::Row,
 };
@@ -57,7 +57,7 @@ pub fn run() -> Vec<Row> {
     cost.floor = format!("{}, a room of {some}", cost.floor);
     vec![
         cost,
-        row_in_millis(&format!("... {ROOM}'s longest turn, CPU, while {all} join and leave"), 5.0, churn),
+        row_in_millis(&format!("... longest turn, CPU, while {all} join and leave"), 5.0, churn),
         row_in_millis(&format!("... longest turn, CPU, while {all} members are written to"), 5.0, written),
     ]
 }

@@ -20,7 +20,10 @@ pub fn run() -> Vec<Row> {
     let service = Service::start(ARGUMENTS);
     let head = first_answer(service.http);
     if !head.starts_with("HTTP/1.1 101 ") {
-        eprintln!("SKIPPED: the service takes no clients at {PATH}: {}", head.lines().next().unwrap_or_default());
+        eprintln!(
+            "SKIPPED: the service takes no clients at {PATH}: {}",
+            head.lines().next().unwrap_or_default()
+        );
         return Vec::new();
     }
     let (count, mut rates, mut walls) = (scaled(3000), Vec::new(), Vec::new());

@@ -4,7 +4,7 @@ use crate::common::{
     os,
     peer::Peer,
     rooms, scaled,
-    shard::{self},
+    shard::{self, Shard},
     table::Row,
 };
 use std::{
@@ -128,27 +128,22 @@ pub fn bare(rest: &[String]) {
 }
 
 pub fn shard(rest: &[String]) {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    };
     os::small_pages_only();
     let (address, count) = arguments(rest);
     let (shard, hub) = shard::alone();
     shard::connect_some(&hub, address, 0..WARM, true);
     let baseline = os::private_dirty();
     shard::connect_some(&hub, address, WARM..WARM + count, true);
-    // The retained log is bounded by its own budget and shared by all: it is not a connection's.
-    let log = Arc::new(AtomicU64::new(0));
-    report(count, baseline, || {
-        let (shown, (sender, told)) = (log.clone(), std::sync::mpsc::sync_channel(65_536));
-        shard.run(move |local| async move {
-            shown.store(local.core().gauges().ring_bytes, Ordering::Release);
-            let _ = sender.send(());
-        });
-        let _ = told.recv();
-        log.load(Ordering::Acquire)
+    report(count, baseline, || retained(&shard));
+}
+
+/// The retained log is bounded by its own budget and shared by all: it is not a connection's.
+fn retained(shard: &Shard) -> u64 {
+    let (sender, told) = std::sync::mpsc::sync_channel(1);
+    shard.run(move |local| async move {
+        let _ = sender.send(local.core().gauges().ring_bytes);
     });
+    told.recv().expect("the shard runs")
 }
 
 /// Sockets like those that a server accepts: the handshake is over, and the shard gets them.
@@ -165,7 +160,7 @@ pub fn members(rest: &[String]) {
     let baseline = os::private_dirty();
     // In parts, as a server would see them: a list of all sockets is this benchmark's own.
     (0..count / PART).for_each(|_| come(PART));
-    report(count, baseline, || 0);
+    report(count, baseline, || retained(&shard));
 }
 
 const PART: usize = 100;

@@ -438,8 +438,9 @@ pub const ROOMS_PER_CONNECTION_MAX: usize = 64;
 pub const ROOMS_PER_SHARD_MAX: usize = 1_000_000;
 /// Rooms of one Send.
 pub const ROOMS_PER_SEND_MAX: usize = 64;
-/// Members that one turn writes to before the shard's other sockets have theirs.
-pub const ROOM_WRITES_PER_TURN: usize = 2048;
+/// Members that one turn writes to before the shard's other sockets have theirs: one to three
+/// milliseconds, nearly all of it the kernel's.
+pub const ROOM_WRITES_PER_TURN: usize = 256;
 /// From admission to the socket: the 101 is on its way meanwhile.
 pub const ADMIT_DEADLINE: Duration = Duration::from_secs(5);
 /// A room that is numbered outside waits this long for a number that is missing before it asks.

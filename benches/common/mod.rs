@@ -3,11 +3,13 @@
 
 pub mod bus;
 pub mod calls;
+pub mod clients;
 pub mod events;
 pub mod fleet;
 pub mod os;
 pub mod peer;
 pub mod raw;
+pub mod rooms;
 pub mod servers;
 pub mod service;
 pub mod shard;

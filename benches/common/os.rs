@@ -1,8 +1,11 @@
 //! Pinning and CPU clocks. std has neither, and a benchmark that counts wall time on a shared
-//! machine counts its neighbours: hence the only unsafe code of this project, eight calls of libc.
+//! machine counts its neighbours: hence the only unsafe code of this project, a few calls of libc.
 #![allow(unsafe_code)]
 
-use std::mem;
+use std::{
+    mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
 
 /// Keeps the calling thread, and what it starts, on one of the cores that it may use.
 pub fn pin(nth: usize) {
@@ -93,4 +96,41 @@ pub fn private_dirty() -> u64 {
     let line = rollup.lines().find(|line| line.starts_with("Private_Dirty:")).expect("a kernel since 4.14");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
     kib * 1024
+}
+
+/// Which of many sockets have something to read: the cheapest way to be told.
+pub struct Readable {
+    poll: OwnedFd,
+    events: Vec<libc::epoll_event>,
+}
+
+impl Readable {
+    pub fn new() -> Self {
+        // SAFETY: the descriptor is new and owned by nobody else.
+        let poll = unsafe {
+            let poll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            assert!(poll >= 0, "no epoll");
+            OwnedFd::from_raw_fd(poll)
+        };
+        Readable { poll, events: vec![libc::epoll_event { events: 0, u64: 0 }; 512] }
+    }
+
+    pub fn add(&self, socket: &impl AsRawFd, number: usize) {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number as u64 };
+        // SAFETY: both descriptors are open, and the event is ours.
+        let added = unsafe {
+            libc::epoll_ctl(self.poll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event)
+        };
+        assert_eq!(added, 0, "epoll does not take the socket");
+    }
+
+    /// Numbers of sockets that can be read, after at most so many milliseconds.
+    pub fn wait(&mut self, millis: i32) -> impl Iterator<Item = usize> + '_ {
+        // SAFETY: the kernel writes at most as many events as there is room for.
+        let found = unsafe {
+            let room = self.events.len() as i32;
+            libc::epoll_wait(self.poll.as_raw_fd(), self.events.as_mut_ptr(), room, millis)
+        };
+        self.events.iter().take(usize::try_from(found).unwrap_or(0)).map(|event| event.u64 as usize)
+    }
 }

@@ -1,4 +1,5 @@
-//! Redis and a Dapr sidecar, real, for one run: on loopback, in folders of their own, ended with it.
+//! Redis, a Dapr sidecar and a NATS server, real, for one run: on loopback, in folders of their own,
+//! ended with it.
 
 use super::os;
 use serde_json::json;
@@ -60,6 +61,7 @@ impl Daemon {
         program: &Path,
         folder: &Path,
         args: &[String],
+        environment: &[(&str, &str)],
     ) -> Self {
         let log = folder.join("log");
         let output = File::create(&log).expect("the folder takes files");
@@ -68,6 +70,7 @@ impl Daemon {
         let child = Command::new(program)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(environment.iter().copied())
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -113,7 +116,7 @@ impl Redis {
         let words = format!("--bind 127.0.0.1 --port {port} --protected-mode no --appendonly no --save");
         let mut args: Vec<String> = words.split(' ').map(str::to_owned).collect();
         args.push(String::new());
-        let mut daemon = Daemon::start("redis-server", core, &program, folder.path(), &args);
+        let mut daemon = Daemon::start("redis-server", core, &program, folder.path(), &args, &[]);
         daemon.wait_until(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
         Some(Redis { port, _daemon: daemon, _folder: folder })
     }
@@ -125,6 +128,37 @@ impl Redis {
     pub fn connect(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).expect("a URL");
         client.get_connection().expect("it listens")
+    }
+}
+
+/// A message server that speaks WebSocket, with one thread of its own on the first core.
+pub struct Nats {
+    pub clock: os::CpuClock,
+    pub tcp: SocketAddr,
+    pub websocket: SocketAddr,
+    _daemon: Daemon,
+    _folder: TempDir,
+}
+
+impl Nats {
+    pub fn start() -> Option<Self> {
+        let place = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/bin/nats-server");
+        let program = installed("NATS_SERVER", "nats-server", &[place])?;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [tcp, websocket] = std::array::from_fn(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let config = format!(
+            "host: 127.0.0.1\nport: {}\nping_interval: \"1h\"\n\
+             websocket {{ host: 127.0.0.1, port: {}, no_tls: true }}\n",
+            tcp.port(),
+            websocket.port()
+        );
+        fs::write(folder.path().join("nats.conf"), config).expect("the folder takes files");
+        let args = ["-c", "nats.conf"].map(str::to_owned);
+        let one = [("GOMAXPROCS", "1")];
+        let mut daemon = Daemon::start("nats-server", Some(0), &program, folder.path(), &args, &one);
+        daemon.wait_until(|| [tcp, websocket].iter().all(|at| TcpStream::connect(at).is_ok()));
+        let clock = os::CpuClock::of_process(daemon.child.id());
+        Some(Nats { clock, tcp, websocket, _daemon: daemon, _folder: folder })
     }
 }
 
@@ -156,7 +190,7 @@ impl Sidecar {
              --profile-port {profile}"
         );
         let args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        let mut daemon = Daemon::start("daprd", core, &program, folder.path(), &args);
+        let mut daemon = Daemon::start("daprd", core, &program, folder.path(), &args, &[]);
         daemon.wait_until(|| is_healthy(http));
         let grpc = SocketAddr::from((Ipv4Addr::LOCALHOST, grpc));
         Some(Sidecar { grpc, _daemon: daemon, _folder: folder, _redis: redis })

@@ -16,6 +16,7 @@ use websocket_manager::proto::{ConnectRequest, web_socket_manager_client::WebSoc
 pub struct Service {
     child: Child,
     pub address: SocketAddr,
+    pub http: SocketAddr,
     pub clock: os::CpuClock,
     /// When the process was started, and how long it took to the ready line.
     pub began: Instant,
@@ -51,10 +52,13 @@ impl Service {
             lines.find_map(|line| line.ok().filter(|line| line.starts_with("ready "))).expect("it starts");
         let ready_after = began.elapsed();
         thread::spawn(move || lines.for_each(drop));
-        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("grpc=")).expect("a port");
-        let address = address.parse().expect("an address");
+        let port = |name: &str| {
+            let word = ready.split_whitespace().find_map(|word| word.strip_prefix(name)).expect("a port");
+            word.parse().expect("an address")
+        };
+        let (address, http) = (port("grpc="), port("http="));
         let clock = os::CpuClock::of_process(child.id());
-        Service { address, child, clock, began, ready_after, _data: data }
+        Service { address, http, child, clock, began, ready_after, _data: data }
     }
 
     /// The end that leaves no time for anything.

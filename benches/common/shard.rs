@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc as std_mpsc,
     },
     thread,
@@ -39,6 +39,7 @@ use websocket_manager::{
         self, Local, World,
         dial::{Dialler, SystemResolver},
         mailbox::{Hub, Mailbox},
+        rooms::RoomWorld,
     },
 };
 
@@ -50,6 +51,11 @@ pub struct Seen {
     pub messages_in: AtomicU64,
     pub messages_out: AtomicU64,
     pub answered: AtomicU64,
+    /// Whether turns are timed: that costs two system calls each.
+    pub times_turns: AtomicBool,
+    /// CPU time of the longest turn: so long did every other socket wait, neighbours on the machine
+    /// left out.
+    pub longest_turn: AtomicU64,
 }
 
 pub struct Shard {
@@ -59,7 +65,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn start(number: u32, shards: u32, core: usize, mailbox: Arc<Mailbox>) -> Self {
+    pub fn start(number: u32, core: usize, hub: &Hub) -> Self {
+        let (hub, shards) = (hub.clone(), hub.shards());
+        let mailbox = hub.mailbox(number).clone();
         let (jobs, mut waiting) = mpsc::channel::<Job>(1024);
         let (sender, started) = std_mpsc::sync_channel(64);
         let seen = Arc::new(Seen::default());
@@ -73,8 +81,9 @@ impl Shard {
                     .build_local(LocalOptions::default())
                     .expect("a runtime");
                 runtime.block_on(async move {
-                    let local = Local::start(number, setup(number, shards), mailbox, world());
-                    sender.send(os::CpuClock::of_this_thread()).expect("awaited");
+                    let local = Local::start(number, setup(number, shards), mailbox, world(hub));
+                    let clock = os::CpuClock::of_this_thread();
+                    sender.send(clock).expect("awaited");
                     let here = local.clone();
                     tokio::task::spawn_local(async move {
                         while let Some(job) = waiting.recv().await {
@@ -83,7 +92,11 @@ impl Shard {
                     });
                     let mut run = pin!(shard::run(local.clone()));
                     std::future::poll_fn(|cx| {
+                        let began = shown.times_turns.load(Ordering::Relaxed).then(|| clock.nanos());
                         let ended = run.as_mut().poll(cx);
+                        if let Some(began) = began {
+                            shown.longest_turn.fetch_max(clock.nanos() - began, Ordering::Relaxed);
+                        }
                         let core = local.core();
                         shown.messages_in.store(core.counters().messages_in, Ordering::Release);
                         shown.messages_out.store(core.counters().messages_out, Ordering::Release);
@@ -104,9 +117,8 @@ impl Shard {
 
 /// One shard on the first core, and the way to it.
 pub fn alone() -> (Shard, Hub) {
-    let mailbox = Mailbox::new(limits::MAILBOX_COMMANDS_MAX);
-    let hub = Hub::new(vec![mailbox.clone()], 1);
-    (Shard::start(0, 1, 0, mailbox), hub)
+    let hub = Hub::new(vec![Mailbox::new(limits::MAILBOX_COMMANDS_MAX)], 1);
+    (Shard::start(0, 0, &hub), hub)
 }
 
 /// Dialled through the hub, as an edge does; answers the ids.
@@ -171,7 +183,7 @@ pub fn setup(shard: u32, shards: u32) -> Setup {
     }
 }
 
-fn world() -> World {
+fn world(neighbours: Hub) -> World {
     let policy = Policy { allow: vec![Pattern::parse("127.0.0.0/8").expect("valid")], ..Policy::default() };
     let tls = pki::client_config("", "", "").expect("valid");
     let dialler = Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent: "bench".to_owned() };
@@ -184,7 +196,7 @@ fn world() -> World {
         dialler: Arc::new(dialler),
         instance: "bench".into(),
         busy_poll: std::time::Duration::ZERO,
-        rooms: Default::default(),
+        rooms: RoomWorld { neighbours, ..RoomWorld::default() },
     }
 }
 

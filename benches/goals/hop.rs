@@ -20,9 +20,8 @@ use websocket_manager::{
 const IN_FLIGHT: usize = 512;
 
 pub fn run() -> Vec<Row> {
-    let mailboxes = vec![Mailbox::new(8192), Mailbox::new(8192)];
-    let hub = Hub::new(mailboxes.clone(), 1);
-    let shards = [Shard::start(0, 2, 0, mailboxes[0].clone()), Shard::start(1, 2, 1, mailboxes[1].clone())];
+    let hub = Hub::new(vec![Mailbox::new(8192), Mailbox::new(8192)], 1);
+    let shards = [Shard::start(0, 0, &hub), Shard::start(1, 1, &hub)];
     let peer = Peer::listen();
     let ids = shard::connect_all(&hub, peer.address, 16, false);
     let _streams = peer.take(16);
@@ -84,9 +83,8 @@ fn ask(shards: &[Shard; 2], hub: &Hub, id: &ConnectionId, calls: usize) -> f64 {
 /// Of 64 calls in one breath on the shard's own thread, with a mailbox that holds one: how many
 /// it refused. Had they gone through it, there would be 63.
 fn without_a_mailbox() -> usize {
-    let mailbox = Mailbox::new(1);
-    let hub = Hub::new(vec![mailbox.clone()], 1);
-    let shard = Shard::start(0, 1, 0, mailbox);
+    let hub = Hub::new(vec![Mailbox::new(1)], 1);
+    let shard = Shard::start(0, 0, &hub);
     let (sender, counted) = mpsc::sync_channel(65_536);
     shard.run(move |_| async move {
         let id = ConnectionId::parse("nobody").expect("valid");

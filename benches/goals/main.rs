@@ -19,6 +19,7 @@ mod metrics;
 mod publish;
 mod receive;
 mod recover;
+mod rooms;
 mod scale;
 mod sends;
 
@@ -39,6 +40,12 @@ const GOALS: &[Goal] = &[
     ("metrics", metrics::run),
     ("ids", ids::run),
     ("scale", scale::run),
+    ("rooms.fanout", rooms::fan_out),
+    ("rooms.latency", rooms::latency),
+    ("rooms.idle", memory::accepted),
+    ("rooms.churn", rooms::churn::run),
+    ("rooms.cores", rooms::cores::run),
+    ("rooms.handshakes", rooms::handshakes::run),
     ("publish.cpu", publish::cpu),
     ("publish.ordered", publish::ordered),
     ("fleet.forward", fleet::forward),
@@ -86,6 +93,7 @@ fn play(role: &str, rest: &[String]) {
     match role {
         "memory-bare" => memory::bare(rest),
         "memory-shard" => memory::shard(rest),
+        "memory-accepted" => memory::members(rest),
         "scale" => scale::play(rest),
         _ => unreachable!("roles are ours"),
     }

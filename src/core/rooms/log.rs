@@ -81,8 +81,11 @@ impl Log {
     }
 
     /// Bytes from frame `from` up to the first that `stop` wants to look at, and its number. Frames of
-    /// this room alone are never looked at.
+    /// this room alone are never looked at; as long as there are no others, none is.
     pub fn slice(&self, from: u64, stop: impl Fn(&Frame) -> bool) -> (&[u8], u64) {
+        if !self.has_shared() {
+            return (&self.bytes[self.start_of(from)..], self.end());
+        }
         let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let upto = self
             .frames

@@ -99,11 +99,7 @@ impl RoomHere {
             let had = |frame: &Frame| {
                 frame.message.as_ref().is_some_and(|message| elsewhere(socket, &self.name, message))
             };
-            let (bytes, upto) = if log.has_shared() {
-                log.slice(member.next, had)
-            } else {
-                log.slice(member.next, |_| false)
-            };
+            let (bytes, upto) = log.slice(member.next, had);
             if upto == member.next {
                 member.next += 1;
                 deliveries.repeated += 1;

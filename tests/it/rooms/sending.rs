@@ -31,8 +31,6 @@ async fn text_stays_text_and_bytes_stay_bytes_of_any_size() {
     assert_eq!(visitor.text().await, big);
     http.post("/v1/rooms/a/messages", &json!({ "data": "AAEC/w==" })).await;
     assert_eq!(visitor.binary().await, [0, 1, 2, 255]);
-    send(&service, "a", "").await;
-    assert_eq!(visitor.text().await, "");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl World {
         book.entered.push((RoomName::everyone(), self.step));
         let mut rooms = Vec::new();
         for _ in 0..self.rng.below(4) {
-            let room = RoomName::parse("room", *self.rng.pick(&ROOMS)).unwrap();
+            let room = super::room(self.rng.pick::<&str>(&ROOMS));
             if rooms.iter().all(|entry: &Entry| entry.room != room) {
                 let after = if self.rng.chance(300) { self.old_position(&room) } else { None };
                 book.entered.push((room.clone(), self.step));

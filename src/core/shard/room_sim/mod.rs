@@ -34,6 +34,10 @@ const TRACE_LINES: usize = 200;
 const STEPS: u64 = 600;
 const ROOMS: [&str; 4] = ["a", "bb", "ccc", "a/long/name"];
 
+fn room(name: &str) -> RoomName {
+    RoomName::parse("room", name).unwrap()
+}
+
 /// What is broken on purpose, to see that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Canary {

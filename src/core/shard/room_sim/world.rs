@@ -180,7 +180,7 @@ impl World {
         if self.rng.chance(100) {
             return RoomName::everyone();
         }
-        RoomName::parse("room", *self.rng.pick(&ROOMS)).unwrap()
+        super::room(self.rng.pick::<&str>(&ROOMS))
     }
 
     // ------------------------------------------------------------------ posts

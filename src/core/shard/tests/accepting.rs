@@ -203,11 +203,10 @@ fn a_newer_socket_takes_an_id_that_was_given_and_no_dialled_one() {
 #[test]
 fn its_ends_have_their_codes() {
     let mut bench = Bench::new();
-    let user = Some("ann".into());
-    let kicked = bench.accept(Admit { user: user.clone(), ..admission("k", &[]) });
+    let user: Arc<str> = "ann".into();
+    let kicked = bench.accept(Admit { user: Some(user.clone()), ..admission("k", &[]) });
     let text = Post { kind: Kind::Text, payload: Bytes::from_static(b"psst") };
     let count = |outcome| matches!(outcome, Ok(Answer::Room(RoomAnswer::Count(1))));
-    let user = user.unwrap();
     assert!(count(bench.room(RoomCommand::PostToUser { user: user.clone(), post: text })));
     assert_eq!(bench.reads(kicked), ["psst"]);
     let kick = RoomCommand::KickUser { user, code: 4001, reason: "out".into() };

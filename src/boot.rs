@@ -13,7 +13,10 @@ mod rooms;
 
 pub use open::report as backend_report;
 
-use self::{fleet::Conditions, rooms::Outside};
+use self::{
+    fleet::Conditions,
+    rooms::{Members, Outside},
+};
 use crate::{
     api::{
         admin::{self, AdminHooks},
@@ -131,7 +134,15 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     let hub = Hub::new(mailboxes.clone(), entropy.word());
     let gate = backend.documents().map(|_| Arc::<Gate>::default());
     let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone())?;
-    let outside = Arc::new(Outside::open(&config, &hub, entropy.word())?);
+    let peers = Arc::<PeerCounters>::default();
+    let members = match (&fleet, &gate) {
+        (Some(fleet), Some(gate)) => Some(Members {
+            fleet: fleet::reach(&fleet.handle, &config, &backend, &hub, &peers)?,
+            gate: gate.clone(),
+        }),
+        _ => None,
+    };
+    let outside = Arc::new(Outside::open(&config, &hub, entropy.word(), members)?);
     let instance = Arc::new(Instance {
         hub,
         readiness: Arc::default(),
@@ -139,7 +150,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         gate,
         fleet: fleet.as_ref().map(|fleet| fleet.handle.clone()),
         edge: Arc::default(),
-        peers: Arc::default(),
+        peers,
         ingress: Arc::default(),
         outside: outside.clone(),
         commands: Arc::default(),

@@ -75,6 +75,7 @@ async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> b
         // Balancers look at /readyz; until they have, requests still come here and are served.
         sleep_until(lame_duck).await;
     }
+    instance.outside.leave().await;
     ask_all(instance, || Command::Refuse).await;
     let patience = deadline.min(Instant::now() + limits::DRAIN_SENDS);
     while sends_in_flight(instance).await > 0 && Instant::now() < patience {

@@ -2,7 +2,7 @@
 
 use super::{Failure, Instance, restore, rooms::Outside};
 use crate::{
-    api::peers,
+    api::{counters::PeerCounters, peers},
     backend::Backend,
     config::Config,
     core::{
@@ -78,10 +78,23 @@ fn take(config: &Arc<Config>, backend: &Arc<Backend>) -> Take {
 /// What a shard's edges need to reach the others; each thread has its own.
 pub(super) fn peers(instance: &Instance) -> Result<Option<peers::Fleet>, Failure> {
     let Some(handle) = &instance.fleet else { return Ok(None) };
-    let config = &instance.config;
+    let Instance { config, backend, hub, peers, .. } = instance;
+    let rooms = instance.outside.numbering.as_ref().map(|numbering| numbering.edge());
+    let fleet = reach(handle, config, backend, hub, peers)?;
+    Ok(Some(peers::Fleet { rooms, ..fleet }))
+}
+
+/// The other instances as one thread calls them, rooms left aside.
+pub(super) fn reach(
+    handle: &Handle,
+    config: &Arc<Config>,
+    backend: &Arc<Backend>,
+    hub: &Hub,
+    counters: &Arc<PeerCounters>,
+) -> Result<peers::Fleet, Failure> {
     // A key that was made here is known to nobody else: it proves nothing to them.
     let shared = config.secret_key_file.is_some();
-    let key = shared.then(|| instance.backend.local().sealer().proof_key());
+    let key = shared.then(|| backend.local().sealer().proof_key());
     let roots = config.tls_roots.as_ref().map(std::fs::read_to_string).transpose()?;
     let tls = config
         .tls
@@ -89,18 +102,18 @@ pub(super) fn peers(instance: &Instance) -> Result<Option<peers::Fleet>, Failure
         .then(|| pki::client_config(roots.as_deref().unwrap_or_default(), "", ""))
         .transpose()
         .map_err(|fault| fault.to_string())?;
-    let adoption = instance.backend.documents().map(|documents| -> Arc<dyn Adoption> {
-        let take = take(config, &instance.backend);
-        Arc::new(Takeover { handle: handle.clone(), hub: instance.hub.clone(), documents, take })
+    let adoption = backend.documents().map(|documents| -> Arc<dyn Adoption> {
+        let take = take(config, backend);
+        Arc::new(Takeover { handle: handle.clone(), hub: hub.clone(), documents, take })
     });
-    Ok(Some(peers::Fleet {
+    Ok(peers::Fleet {
         directory: Arc::new(handle.clone()),
         key,
         tls,
         adoption,
         rooms: None,
-        counters: instance.peers.clone(),
-    }))
+        counters: counters.clone(),
+    })
 }
 
 pub(super) fn wall_now() -> Wall {

@@ -1,27 +1,33 @@
 //! Rooms beyond this instance: what numbers and carries them, and who hears that here.
 
-use super::{Failure, open};
+use super::{Failure, fleet::wall_now, open};
 use crate::{
-    api::service::RoomPorts,
+    api::{
+        peers::{
+            self,
+            rooms::{PeerRooms, RoomsConfig},
+        },
+        service::RoomPorts,
+    },
     backend::redis::{Channels, RedisRelay, RedisRooms},
     config::Config,
     core::{
         io::{Answer, Command, Context},
         names::RoomName,
         rooms::{Message, Place, Position, Post, RoomAnswer, RoomCommand},
-        time::Wall,
+        time::{Now, Time},
     },
     limits,
     ports::{RelayListener, RoomListener},
-    shard::mailbox::Hub,
+    shard::{
+        gate::{Gate, boot_now},
+        mailbox::Hub,
+    },
 };
 use parking_lot::Mutex;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::SystemTime,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 use tokio::sync::mpsc;
 
@@ -31,17 +37,19 @@ pub struct Outside {
     pub ports: RoomPorts,
     pub redis: Option<Arc<RedisRooms>>,
     pub relay: Option<Arc<RedisRelay>>,
+    /// The members of the fleet number and carry rooms themselves.
+    pub numbering: Option<Arc<PeerRooms>>,
     heard: Mutex<Option<Heard>>,
 }
 
 type Heard = mpsc::Receiver<(Vec<RoomName>, Post)>;
 
 impl Outside {
-    /// Another room system's channels go first; else Redis where there is one; else nothing, and the
-    /// homes of this instance number its rooms.
-    pub fn open(config: &Config, hub: &Hub, run: u64) -> Result<Self, Failure> {
+    /// Another room system's channels go first; else Redis where there is one; else the members of a
+    /// fleet do it themselves; else nothing, and the homes of this instance number its rooms.
+    pub fn open(config: &Config, hub: &Hub, run: u64, fleet: Option<Members>) -> Result<Self, Failure> {
         if config.redis_url.is_none() {
-            return Ok(Outside::default());
+            return fleet.map_or(Ok(Outside::default()), |fleet| fleet.number(config, hub));
         }
         if let Some(jararaca) = &config.jararaca {
             let channels = Channels { send: jararaca.send.clone(), broadcast: jararaca.broadcast.clone() };
@@ -52,7 +60,7 @@ impl Outside {
                 ports: RoomPorts { bus: None, relay: Some(relay.clone()) },
                 relay: Some(relay),
                 heard: Mutex::new(Some(heard)),
-                redis: None,
+                ..Outside::default()
             });
         }
         let run = format!("{}-{run:016x}", config.instance_id);
@@ -80,6 +88,13 @@ impl Outside {
         redis.or(relay).map(|why| format!("rooms: {why}"))
     }
 
+    /// What this instance numbers goes to others, with its histories, while they can still be called.
+    pub async fn leave(&self) {
+        if let Some(numbering) = &self.numbering {
+            numbering.leave().await;
+        }
+    }
+
     pub fn close(&self) -> Result<(), Failure> {
         if let Some(redis) = &self.redis {
             redis.close().map_err(|error| error.message)?;
@@ -87,7 +102,36 @@ impl Outside {
         if let Some(relay) = &self.relay {
             relay.close().map_err(|error| error.message)?;
         }
+        if let Some(numbering) = &self.numbering {
+            numbering.stop();
+        }
         Ok(())
+    }
+}
+
+/// The other instances, for rooms that the fleet numbers itself.
+pub struct Members {
+    pub fleet: peers::Fleet,
+    pub gate: Arc<Gate>,
+}
+
+impl Members {
+    fn number(self, config: &Config, hub: &Hub) -> Result<Outside, Failure> {
+        let gate = self.gate;
+        let numbering = Arc::new(PeerRooms::start(RoomsConfig {
+            fleet: self.fleet,
+            instance: config.instance_id.as_str().into(),
+            rules: config.rooms.rules.clone(),
+            history_bytes_max: config.rooms.history_bytes_max,
+            clock: Arc::new(|| Now { mono: Time::from_nanos(boot_now().0), wall: wall_now() }),
+            may_number: Arc::new(move || gate.is_open()),
+            listener: Arc::new(ToHomes(hub.clone())),
+        })?);
+        Ok(Outside {
+            ports: RoomPorts { bus: Some(numbering.clone()), relay: None },
+            numbering: Some(numbering),
+            ..Outside::default()
+        })
     }
 }
 
@@ -176,9 +220,4 @@ async fn several(hub: &Hub, mut rooms: Vec<RoomName>, post: Post) {
         // A home that stops announces the number as lost.
         let _ = hub.call(home, Context::default(), command).await;
     }
-}
-
-fn wall_now() -> Wall {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Wall::from_unix_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -41,7 +41,10 @@ fn wrapped(message_id: &str, field: &str, payload: &[u8]) -> Result<Bytes, Fault
     }
     let not_json = || Fault::invalid("message", "must be JSON when message_id is given");
     if field != "message" {
-        return Err(Fault::invalid("message", "must be given, as JSON, when message_id is; data has no type"));
+        return Err(Fault::invalid(
+            "message",
+            "must be given, as JSON, when message_id is; data has no type",
+        ));
     }
     serde_json::from_slice::<serde::de::IgnoredAny>(payload).map_err(|_| not_json())?;
     let name = serde_json::to_vec(message_id).map_err(|_| not_json())?;

@@ -85,7 +85,8 @@ impl Schemas {
             let mut schema = self.object(message);
             if let Some(properties) = schema["properties"].as_object_mut() {
                 // The one room of a path stands for the list of the request.
-                let given = |name: &str| in_path.contains(&name) || (name == "rooms" && in_path.contains(&"room"));
+                let given =
+                    |name: &str| in_path.contains(&name) || (name == "rooms" && in_path.contains(&"room"));
                 properties.retain(|name, _| !given(name));
             }
             self.made.insert(name.clone(), schema);

@@ -49,10 +49,11 @@ fn every_route_is_described_once_and_every_rpc_but_the_client_stream_has_one() {
     {
         assert!(covered.contains(rpc), "{rpc}");
     }
-    for rpc in ["Send", "Broadcast", "SendToUser", "KickUser", "Join", "Leave"]
-        .into_iter()
-        .chain(["ListRooms", "ListMembers", "History"])
-    {
+    for rpc in ["Send", "Broadcast", "SendToUser", "KickUser", "Join", "Leave"].into_iter().chain([
+        "ListRooms",
+        "ListMembers",
+        "History",
+    ]) {
         assert!(covered.contains(&*format!("Rooms.{rpc}")), "{rpc}");
     }
 }

@@ -198,7 +198,13 @@ impl Peers {
         }
     }
 
-    pub(super) fn hand_over(&self, member: &Member, caller: &Caller, until: Until, rpc: Rpc) -> Result<Calling, Fault> {
+    pub(super) fn hand_over(
+        &self,
+        member: &Member,
+        caller: &Caller,
+        until: Until,
+        rpc: Rpc,
+    ) -> Result<Calling, Fault> {
         let left = until.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         self.link(member).start(Call {
             number: 0,

@@ -5,4 +5,5 @@ mod calls;
 mod followers;
 mod golden;
 mod rig;
+mod rooms;
 mod trouble;

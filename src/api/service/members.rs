@@ -46,7 +46,11 @@ impl Service {
         Ok(LeaveResponse {})
     }
 
-    pub async fn list_rooms(&self, caller: &Caller, request: ListRoomsRequest) -> Answered<ListRoomsResponse> {
+    pub async fn list_rooms(
+        &self,
+        caller: &Caller,
+        request: ListRoomsRequest,
+    ) -> Answered<ListRoomsResponse> {
         self.started()?;
         let limit = validate::page_size(request.page_size)?;
         let after = named_by(&request.page_token, |text| RoomName::parse("page_token", text).ok())?;
@@ -87,8 +91,7 @@ impl Service {
         if let Some(peers) = &self.1 {
             return peers.list_members(caller, request).await;
         }
-        let list =
-            |_| RoomCommand::Members { room: room.clone(), after: after.clone(), limit: limit + 1 };
+        let list = |_| RoomCommand::Members { room: room.clone(), after: after.clone(), limit: limit + 1 };
         let mut pages = Vec::new();
         for answer in self.every_shard(caller, list).await {
             let Answer::Listed { infos, .. } = answer? else {

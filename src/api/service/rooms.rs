@@ -139,10 +139,7 @@ fn positions(mut places: Vec<Place>) -> Vec<RoomPosition> {
 }
 
 /// Until the caller's patience ends; what was begun may happen all the same.
-pub(super) async fn within<T>(
-    caller: &Caller,
-    doing: impl Future<Output = Answered<T>>,
-) -> Answered<T> {
+pub(super) async fn within<T>(caller: &Caller, doing: impl Future<Output = Answered<T>>) -> Answered<T> {
     let Some(left) = caller.deadline else { return doing.await };
     let late = || Fault::new(FaultKind::TimedOut, "the deadline passed before it was known to be sent");
     let done = timeout(left, doing).await;
@@ -209,8 +206,7 @@ async fn to_homes(hub: &Hub, context: Context, rooms: Vec<RoomName>, post: Post)
         from: None,
     });
     let fill = |place: &Place| {
-        let command =
-            RoomCommand::Fill { room: place.room.clone(), at: place.at, message: message.clone() };
+        let command = RoomCommand::Fill { room: place.room.clone(), at: place.at, message: message.clone() };
         // Its number was given: a full mailbox must not refuse it now.
         hub.order(place.room.home(hub.shards()), Command::Room(command))
     };

@@ -8,6 +8,7 @@ use crate::{
         validate::Defaults,
     },
     core::{
+        correlation::Kind,
         id::ConnectionId,
         io::{Answer, Command},
         reason::Fault,
@@ -54,16 +55,19 @@ pub struct State {
 impl State {
     /// One more message in a room, as if somebody had sent it.
     pub fn add(&mut self, room: &str, text: &str) -> Position {
-        let room = name(room);
-        let at = self.next(&room);
+        self.post(&name(room), Post { kind: Kind::Text, payload: text.to_owned().into() })
+    }
+
+    fn post(&mut self, room: &RoomName, post: Post) -> Position {
+        let at = self.next(room);
         let message = Message {
-            kind: crate::core::correlation::Kind::Text,
-            payload: text.to_owned().into(),
+            kind: post.kind,
+            payload: post.payload,
             wall: Wall::from_unix_millis(at.offset),
             places: vec![Place { room: room.clone(), at }].into(),
             from: None,
         };
-        self.put(&room, Arc::new(message));
+        self.put(room, Arc::new(message));
         at
     }
 
@@ -96,8 +100,7 @@ impl State {
         let newer: Vec<_> =
             room.messages.iter().filter(|it| after.is_none_or(|after| at(it) > after)).cloned().collect();
         let first = newer.first().map_or(room.head.offset + 1, |first| at(first).offset);
-        let recovered =
-            after.is_none_or(|after| after.epoch == room.head.epoch && after.offset + 1 >= first);
+        let recovered = after.is_none_or(|after| after.epoch == room.head.epoch && after.offset + 1 >= first);
         let skip = if after.is_none() { newer.len().saturating_sub(limit) } else { 0 };
         Kept { messages: newer.into_iter().skip(skip).take(limit).collect(), recovered, head: room.head }
     }
@@ -148,8 +151,7 @@ impl State {
             RoomCommand::Post { room, post } => {
                 self.log.push(format!("post {room} {:?} {}", post.kind, text(&post.payload)));
                 refused.map_or(Ok(()), Err)?;
-                let at = self.add(room.as_str(), &text(&post.payload));
-                RoomAnswer::Placed(at)
+                RoomAnswer::Placed(self.post(&room, post))
             }
             RoomCommand::Reserve(room) => {
                 self.log.push(format!("reserve {room}"));
@@ -166,10 +168,14 @@ impl State {
             RoomCommand::History { room, after, limit } => {
                 RoomAnswer::Kept(Box::new(self.kept(&room, after, limit)))
             }
-            RoomCommand::List { prefix, after, limit } => RoomAnswer::Rooms(self.list(of, &prefix, after, limit)),
+            RoomCommand::List { prefix, after, limit } => {
+                RoomAnswer::Rooms(self.list(of, &prefix, after, limit))
+            }
             RoomCommand::Members { room, after, limit } => {
                 let is_member = |id: &&ConnectionId| {
-                    of(id) && self.connections[*id].0.contains(&room) && after.as_ref().is_none_or(|it| *id > it)
+                    of(id)
+                        && self.connections[*id].0.contains(&room)
+                        && after.as_ref().is_none_or(|it| *id > it)
                 };
                 let infos: Vec<_> =
                     self.connections.keys().filter(is_member).take(limit).map(|id| self.info(id)).collect();
@@ -297,8 +303,7 @@ impl House {
         let mailboxes: Vec<_> = (0..shards).map(|_| Mailbox::new(1024)).collect();
         for (shard, mailbox) in mailboxes.iter().enumerate() {
             let state = state.clone();
-            let script =
-                move |command, answer| state.lock().command(shard as u32, shards, command, answer);
+            let script = move |command, answer| state.lock().command(shard as u32, shards, command, answer);
             tokio::task::spawn_local(scripted(mailbox.clone(), script));
         }
         let readiness = Arc::new(Readiness::default());

@@ -83,10 +83,7 @@ pub enum RoomCommand {
 impl RoomCommand {
     /// Whether a message may be on its way to members when nothing more is heard of it.
     pub fn may_write(&self) -> bool {
-        matches!(
-            self,
-            RoomCommand::Post { .. } | RoomCommand::Fill { .. } | RoomCommand::PostToUser { .. }
-        )
+        matches!(self, RoomCommand::Post { .. } | RoomCommand::Fill { .. } | RoomCommand::PostToUser { .. })
     }
 }
 

@@ -71,17 +71,16 @@ impl World {
         let readiness = Arc::new(Readiness::default());
         readiness.set(Life::Ready);
         let (defaults, bus) = (Defaults::default(), None);
-        let service =
-            Service::new(Inner {
-                hub,
-                defaults,
-                instance: "i1".into(),
-                bus,
-                readiness,
-                fleet: None,
-                rooms: Default::default(),
-                check: None,
-            });
+        let service = Service::new(Inner {
+            hub,
+            defaults,
+            instance: "i1".into(),
+            bus,
+            readiness,
+            fleet: None,
+            rooms: Default::default(),
+            check: None,
+        });
         let (url, said) = upstream().await;
         World { service, url, said, bus: Arc::default(), documents: Arc::default() }
     }

@@ -56,7 +56,10 @@ fn every_route_of_rooms() {
         assert_eq!(rooms["rooms"][0]["name"], "den");
         rest.ok("DELETE", "/v1/rooms/den/members/one", "").await;
         let members = rest.ok("GET", "/v1/rooms/lobby/members?pageSize=5", "").await;
-        assert_eq!((&members["members"][0]["id"], &members["members"][0]["user"]), (&"one".into(), &"ann@x".into()));
+        assert_eq!(
+            (&members["members"][0]["id"], &members["members"][0]["user"]),
+            (&"one".into(), &"ann@x".into())
+        );
         let kept = rest.ok("GET", "/v1/rooms/lobby/messages?epoch=1000&offset=1&limit=1", "").await;
         assert_eq!((&kept["messages"][0]["data"], &kept["recovered"]), (&"AAE=".into(), &true.into()));
         let kicked = rest.ok("DELETE", "/v1/users/ann%40x/connections?code=4001&reason=bye", "").await;
@@ -70,7 +73,11 @@ fn every_route_of_rooms() {
         ] {
             let refused = rest.ask("POST", path, body).await;
             assert_eq!((refused.status, &refused.json()["code"]), (400, &3.into()), "{path} {body}");
-            assert!(refused.json()["message"].as_str().unwrap().starts_with(&format!("{field}: ")), "{}", refused.body);
+            assert!(
+                refused.json()["message"].as_str().unwrap().starts_with(&format!("{field}: ")),
+                "{}",
+                refused.body
+            );
         }
         let other = rest.ask("PUT", "/v1/rooms/den/members/one", r#"{"room":"other"}"#).await;
         assert!(other.status == 400 && other.body.contains("room: "), "{}", other.body);

@@ -25,7 +25,8 @@ fn one_room_is_asked_of_its_home_and_several_get_one_message() {
         let one = house.service.room_send(&caller(), send(&["b"], "first")).await.unwrap();
         assert_eq!(one.positions, [position("b", 1)]);
         assert_eq!(house.log(), ["post b Text first"]);
-        let several = house.service.room_send(&caller(), send(&["c", "b", "a", "b"], "second")).await.unwrap();
+        let several =
+            house.service.room_send(&caller(), send(&["c", "b", "a", "b"], "second")).await.unwrap();
         assert_eq!(several.positions, [position("a", 1), position("b", 2), position("c", 1)]);
         let mut log = house.log();
         log[3..].sort();
@@ -70,8 +71,7 @@ fn arguments_are_checked_before_anybody_is_asked() {
         }
         let long = BroadcastRequest { message: "x".repeat(40), ..Default::default() };
         assert_eq!(house.service.broadcast(&caller(), long).await.unwrap_err().field, "message");
-        let to_user =
-            SendToUserRequest { user: "u".into(), message: "x".repeat(40), ..Default::default() };
+        let to_user = SendToUserRequest { user: "u".into(), message: "x".repeat(40), ..Default::default() };
         assert_eq!(house.service.send_to_user(&caller(), to_user).await.unwrap_err().field, "message");
         assert_eq!(house.log(), [""; 0]);
         // As many as there may be, each named twice.
@@ -150,7 +150,11 @@ fn what_stands_outside_numbers_instead() {
         let house = House::of(Plan { ports, ..Plan::default() });
         let sent = house.service.room_send(&caller(), send(&["b", "a"], "x")).await.unwrap();
         assert_eq!(sent.positions, [position("a", 1), position("b", 1)]);
-        house.service.broadcast(&caller(), BroadcastRequest { message: "y".into(), ..Default::default() }).await.unwrap();
+        house
+            .service
+            .broadcast(&caller(), BroadcastRequest { message: "y".into(), ..Default::default() })
+            .await
+            .unwrap();
         let log = std::mem::take(&mut outside.state.lock().log);
         assert_eq!(log, ["bus a+b Text x", "bus  Text y"]);
         let away = Fault::new(FaultKind::NotSent, "away").with_certainty(Certainty::NotSent);
@@ -198,7 +202,10 @@ fn history_comes_from_whoever_keeps_it() {
         assert_eq!((last.messages.len(), last.recovered), (100, true));
         assert_eq!((last.epoch, last.offset), (EPOCH, 150));
         let first = &last.messages[0];
-        assert_eq!((first.offset, first.text.as_str(), first.content_type.as_str()), (51, "51", "text/plain"));
+        assert_eq!(
+            (first.offset, first.text.as_str(), first.content_type.as_str()),
+            (51, "51", "text/plain")
+        );
         assert!(first.timestamp.is_some());
         let since = ask(EPOCH, 148, 1).await.unwrap();
         assert_eq!((since.messages.len(), since.messages[0].offset, since.recovered), (1, 149, true));
@@ -206,7 +213,8 @@ fn history_comes_from_whoever_keeps_it() {
         house.state.lock().add("a", "151");
         let cut = ask(EPOCH, 100, 0).await.unwrap();
         assert_eq!((cut.messages.len(), cut.recovered), (1, false));
-        for (field, epoch, offset, limit) in [("epoch", 0, 5, 0), ("limit", 0, 0, 1001), ("limit", 0, 0, -1)] {
+        for (field, epoch, offset, limit) in [("epoch", 0, 5, 0), ("limit", 0, 0, 1001), ("limit", 0, 0, -1)]
+        {
             assert_eq!(ask(epoch, offset, limit).await.unwrap_err().field, field);
         }
         let outside = Arc::new(Outside::default());

@@ -36,13 +36,13 @@ impl Local {
             Effect::Finish { socket, last } => {
                 let taken = self.sockets.borrow_mut().remove(socket);
                 // One that came to us is ours, lease or not.
-                let dialled = taken.as_ref().is_some_and(|socket| socket.role == Role::Client);
-                let gate = self.world.gate.clone().filter(|_| dialled);
+                let role = taken.as_ref().map_or(Role::Client, |socket| socket.role);
+                let gate = self.world.gate.clone().filter(|_| role == Role::Client);
                 if let Some(io) = taken.and_then(|socket| socket.take_io()) {
                     spawn_local(async move {
                         // Last words are writes too.
                         if gate.is_none_or(|gate| gate.is_open()) {
-                            farewell(io, last).await;
+                            farewell(io, last, role).await;
                         }
                     });
                 }

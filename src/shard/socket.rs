@@ -342,11 +342,15 @@ impl Local {
     }
 }
 
-/// The last bytes, then the peer's end, or the end of our patience.
-pub async fn farewell(mut io: Io, last: Vec<u8>) {
+/// The last bytes, then the peer's end, or the end of our patience. A client waits for its server to
+/// end the stream, so a server does that at once.
+pub async fn farewell(mut io: Io, last: Vec<u8>, role: Role) {
     let said = async {
         io.write_all(&last).await?;
         io.flush().await?;
+        if role == Role::Server {
+            io.shutdown().await?;
+        }
         let mut sink = [0; 4096];
         let mut drained = 0;
         while drained < FAREWELL_BYTES_MAX {

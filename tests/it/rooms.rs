@@ -2,6 +2,7 @@
 
 mod coming_in;
 mod connections;
+mod fleet;
 mod history;
 mod members;
 mod sending;

@@ -69,7 +69,7 @@ fn the_routes_of_rooms_are_those_of_their_service() {
     let one = &document["paths"]["/v1/rooms/{room}/messages"]["post"];
     assert_eq!((&one["operationId"], &one["tags"][0]), (&json!("RoomsSend"), &json!("rooms")));
     let body = &document["components"]["schemas"]["RoomSendBody"]["properties"];
-    assert!(body.get("rooms").is_none() && body["messageId"]["maxLength"] == 256, "{body}");
+    assert!(body.get("rooms").is_none() && body["messageId"]["maxLength"] == 200, "{body}");
     assert_eq!(one["parameters"][0]["schema"]["maxLength"], 256);
     let summary = document["paths"]["/v1/broadcast"]["post"]["summary"].as_str().unwrap();
     assert_eq!(summary, "Sends a message to every accepted connection.");

@@ -4,6 +4,7 @@
 mod calls;
 mod followers;
 mod golden;
+mod members;
 mod rig;
 mod rooms;
 mod trouble;

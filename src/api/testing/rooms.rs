@@ -8,6 +8,7 @@ use crate::{
         validate::Defaults,
     },
     core::{
+        correlation::Kind,
         id::ConnectionId,
         io::{Answer, Command},
         reason::Fault,
@@ -54,16 +55,19 @@ pub struct State {
 impl State {
     /// One more message in a room, as if somebody had sent it.
     pub fn add(&mut self, room: &str, text: &str) -> Position {
-        let room = name(room);
-        let at = self.next(&room);
+        self.post(&name(room), Post { kind: Kind::Text, payload: text.to_owned().into() })
+    }
+
+    fn post(&mut self, room: &RoomName, post: Post) -> Position {
+        let at = self.next(room);
         let message = Message {
-            kind: crate::core::correlation::Kind::Text,
-            payload: text.to_owned().into(),
+            kind: post.kind,
+            payload: post.payload,
             wall: Wall::from_unix_millis(at.offset),
             places: vec![Place { room: room.clone(), at }].into(),
             from: None,
         };
-        self.put(&room, Arc::new(message));
+        self.put(room, Arc::new(message));
         at
     }
 
@@ -147,8 +151,7 @@ impl State {
             RoomCommand::Post { room, post } => {
                 self.log.push(format!("post {room} {:?} {}", post.kind, text(&post.payload)));
                 refused.map_or(Ok(()), Err)?;
-                let at = self.add(room.as_str(), &text(&post.payload));
-                RoomAnswer::Placed(at)
+                RoomAnswer::Placed(self.post(&room, post))
             }
             RoomCommand::Reserve(room) => {
                 self.log.push(format!("reserve {room}"));

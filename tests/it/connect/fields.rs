@@ -225,6 +225,9 @@ async fn arguments_are_refused_by_their_field() {
         ("source_ip", json!({"url": url, "sourceIp": "nonsense"})),
         ("connect_timeout_ms", json!({"url": url, "connectTimeoutMs": -1})),
         ("publish.topic", json!({"url": url, "publish": {"topic": "../up"}})),
+        ("rooms", json!({"url": url, "rooms": ["fine", "not,fine"]})),
+        ("rooms", json!({"url": url, "rooms": [""]})),
+        ("rooms", json!({"url": url, "rooms": (0..65).map(|n| format!("r{n}")).collect::<Vec<_>>()})),
         (
             "correlation.json.request_path",
             json!({"url": url, "correlation": {"json": {"requestPath": "no-slash"}}}),

@@ -163,6 +163,10 @@ impl Fleet {
         self.redis.as_ref().expect("this fleet is on Redis")
     }
 
+    pub fn redis_mut(&mut self) -> &mut Redis {
+        self.redis.as_mut().expect("this fleet is on Redis")
+    }
+
     /// A state document by its key, wherever the backend keeps it.
     pub async fn document(&self, key: &str) -> Option<serde_json::Value> {
         let text = match self.plan.backing {

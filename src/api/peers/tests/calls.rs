@@ -106,7 +106,8 @@ fn every_call_is_answered_alike_through_any_instance() {
         assert!(counters.forwarded_answered.get() > 10);
         assert!(counters.forwarded_refused.get() > 5);
         assert!(counters.holder_cache_hits.get() > 10);
-        assert_eq!(counters.served.get(), 0);
+        // The owner asks it only for what no document tells of.
+        assert!(counters.served.get() < 12, "{}", counters.served.get());
         assert!(rig.instances[0].counters.served.get() > 20);
         // One stream a thread and member: the client has one connection, so one thread.
         assert_eq!(counters.streams_opened.get(), 1);

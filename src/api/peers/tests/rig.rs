@@ -20,7 +20,7 @@ use crate::{
         time::{Now, Time, Wall},
     },
     ports::{Adoption, BackendError, Directory, Done, Holder, Member, Pending, RoomListener, Store},
-    proto::{web_socket_manager_client::WebSocketManagerClient, *},
+    proto::{rooms_client::RoomsClient, web_socket_manager_client::WebSocketManagerClient, *},
     shard::{
         self, Local, World,
         dial::{Dialler, SystemResolver},
@@ -366,6 +366,11 @@ impl Rig {
 
     pub async fn client(&self, instance: usize) -> Client {
         self.instances[instance].client().await
+    }
+
+    pub async fn rooms(&self, instance: usize) -> RoomsClient<Channel> {
+        let address = format!("http://{}", self.instances[instance].address);
+        RoomsClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap())
     }
 
     /// A connection with this id at this instance.

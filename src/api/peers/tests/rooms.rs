@@ -110,10 +110,16 @@ impl World {
         }
     }
 
+    /// Again while the sequencer does not answer: on a busy machine it may have begun a moment ago.
     async fn subscribe(&self, instance: usize, room: &RoomName) -> Position {
-        let (done, answer) = oneshot::channel();
-        self.bus(instance).subscribe(room, Box::new(move |result| drop(done.send(result))));
-        answer.await.unwrap().unwrap()
+        loop {
+            let (done, answer) = oneshot::channel();
+            self.bus(instance).subscribe(room, Box::new(move |result| drop(done.send(result))));
+            match answer.await.unwrap() {
+                Ok(head) => return head,
+                Err(error) => assert!(error.transient, "{error}"),
+            }
+        }
     }
 
     async fn since(&self, instance: usize, room: &RoomName, after: Option<Position>) -> Kept {

@@ -87,12 +87,8 @@ async fn a_reader_that_takes_nothing_is_closed_and_holds_up_nobody() {
         .await;
         send(&service, "a", "the last").await;
     };
-    let readers = async {
-        for other in &mut others {
-            while other.text().await != "the last" {}
-        }
-    };
-    tokio::join!(sender, readers);
+    let readers = others.iter_mut().map(async |other| while other.text().await != "the last" {});
+    tokio::join!(sender, futures_util::future::join_all(readers));
     assert_eq!(service.metric("wsm_slow_readers_total", &[]).await, 1.0, "a neighbour was closed too");
     drop(stuck);
     wait_for("the books", async || {

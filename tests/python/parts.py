@@ -33,13 +33,18 @@ def free_port():
     raise AssertionError("no free port")
 
 
+def required(what):
+    """tests/run has installed it: a test that does not find it fails."""
+    return f"WSM_REQUIRE_{what}" in os.environ
+
+
 def installed(name, variables, places=()):
     for variable in variables:
         if os.environ.get(variable):
             return os.environ[variable]
     path = shutil.which(name) or next((str(place) for place in places if place.is_file()), None)
     if not path:
-        assert "WSM_REQUIRE_PARTS" not in os.environ, f"{name} is not installed: run tests/run"
+        assert not required("PARTS"), f"{name} is not installed: run tests/run"
         pytest.skip(f"{name} is not installed: run tests/run once")
     return path
 

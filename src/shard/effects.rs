@@ -42,7 +42,7 @@ impl Local {
                     spawn_local(async move {
                         // Last words are writes too.
                         if gate.is_none_or(|gate| gate.is_open()) {
-                            farewell(io, last).await;
+                            farewell(io, last, dialled).await;
                         }
                     });
                 }

@@ -343,10 +343,14 @@ impl Local {
 }
 
 /// The last bytes, then the peer's end, or the end of our patience.
-pub async fn farewell(mut io: Io, last: Vec<u8>) {
+pub async fn farewell(mut io: Io, last: Vec<u8>, dialled: bool) {
     let said = async {
         io.write_all(&last).await?;
         io.flush().await?;
+        if !dialled {
+            // The server ends the stream first: clients wait for it before they call it closed.
+            io.shutdown().await?;
+        }
         let mut sink = [0; 4096];
         let mut drained = 0;
         while drained < FAREWELL_BYTES_MAX {

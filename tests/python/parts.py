@@ -33,13 +33,13 @@ def free_port():
     raise AssertionError("no free port")
 
 
-def installed(name, variables, places=()):
+def installed(name, variables, places=(), required="WSM_REQUIRE_PARTS"):
     for variable in variables:
         if os.environ.get(variable):
             return os.environ[variable]
     path = shutil.which(name) or next((str(place) for place in places if place.is_file()), None)
     if not path:
-        assert "WSM_REQUIRE_PARTS" not in os.environ, f"{name} is not installed: run tests/run"
+        assert required not in os.environ, f"{name} is not installed: run tests/run"
         pytest.skip(f"{name} is not installed: run tests/run once")
     return path
 

@@ -210,7 +210,7 @@ async fn manage(
 ) -> Result<u8, Failure> {
     let (drain_now, mut drain_asked) = mpsc::channel(1);
     let mut signals = drain::Signals::new()?;
-    instance.outside.start(&instance.hub);
+    instance.outside.start(&instance.hub, &instance.config.instance_id);
     let hooks = Arc::new(Hooks {
         collector: Collector::new(Sources {
             hub: instance.hub.clone(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub fn rooms(config: &Config, outside: &Outside) -> Setup {
     Setup {
         numbered_outside: outside.ports.bus.is_some(),
-        relayed: outside.ports.relay.is_some(),
+        relayed: outside.ports.relay.as_ref().map(|_| config.instance_id.as_str().into()),
         rules: config.rooms.rules.clone(),
         reader_bytes_max: config.rooms.reader_bytes_max,
         history_bytes_max: config.rooms.history_bytes_max,

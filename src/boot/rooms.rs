@@ -12,6 +12,7 @@ use crate::{
     backend::redis::{Channels, RedisRelay, RedisRooms},
     config::Config,
     core::{
+        correlation::Kind,
         io::{Answer, Command, Context},
         names::RoomName,
         rooms::{Message, Place, Position, Post, RoomAnswer, RoomCommand},
@@ -75,9 +76,9 @@ impl Outside {
     }
 
     /// On the main thread's runtime: has what a relay hears numbered.
-    pub fn start(&self, hub: &Hub) {
+    pub fn start(&self, hub: &Hub, instance: &str) {
         if let Some(heard) = self.heard.lock().take() {
-            tokio::task::spawn_local(number(hub.clone(), heard));
+            tokio::task::spawn_local(number(hub.clone(), instance.into(), heard));
         }
     }
 
@@ -158,7 +159,11 @@ struct ToNumber {
 }
 
 impl RelayListener for ToNumber {
-    fn heard(&self, rooms: Vec<RoomName>, post: Post) {
+    fn heard(&self, rooms: Vec<RoomName>, mut post: Post) {
+        // There everything is bytes; most of it is JSON, which clients that know numbers get as such.
+        if std::str::from_utf8(&post.payload).is_ok() {
+            post.kind = Kind::Text;
+        }
         if self.heard.try_send((rooms, post)).is_err() && self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(
                 "messages of the other room system come faster than they are numbered: some are lost"
@@ -176,12 +181,12 @@ impl ToNumber {
 }
 
 /// Numbers what a relay heard, until it is gone.
-async fn number(hub: Hub, mut heard: Heard) {
+async fn number(hub: Hub, instance: Arc<str>, mut heard: Heard) {
     while let Some((rooms, post)) = heard.recv().await {
         match &rooms[..] {
             [] => one(&hub, RoomName::everyone(), post).await,
             [room] => one(&hub, room.clone(), post).await,
-            _ => several(&hub, rooms, post).await,
+            _ => several(&hub, &instance, rooms, post).await,
         }
     }
 }
@@ -195,7 +200,7 @@ async fn one(hub: &Hub, room: RoomName, post: Post) {
 }
 
 /// A number in each room, then the message with all of them.
-async fn several(hub: &Hub, mut rooms: Vec<RoomName>, post: Post) {
+async fn several(hub: &Hub, instance: &Arc<str>, mut rooms: Vec<RoomName>, post: Post) {
     rooms.sort_unstable();
     rooms.dedup();
     let mut places = Vec::with_capacity(rooms.len());
@@ -211,7 +216,7 @@ async fn several(hub: &Hub, mut rooms: Vec<RoomName>, post: Post) {
         payload: post.payload,
         wall: wall_now(),
         places: places.into(),
-        from: None,
+        from: Some(instance.clone()),
     });
     for Place { room, at } in message.places.iter() {
         let (room, at) = (room.clone(), *at);

@@ -1,5 +1,6 @@
 """Starts the real binary (its path in WSM_BIN) and an upstream of another make beside it."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -56,26 +57,39 @@ def end(process):
         raise
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("service")
-    ports = [word for port in ("http", "grpc", "admin") for word in (f"--{port}-port", "0")]
-    flags = [*ports, "--shards", "2", "--backend", "embedded", "--data-dir", str(folder / "data")]
-    with open(folder / "log", "wb") as log:
+@contextlib.contextmanager
+def serving(folder, *flags, http_port=0):
+    """The service, with these settings as well; its data stay in the folder. It must end in good order."""
+    ports = ["--http-port", str(http_port), "--grpc-port", "0", "--admin-port", "0"]
+    fixed = [*ports, "--shards", "2", "--backend", "embedded", "--data-dir", str(folder / "data")]
+    # Nobody has to look elsewhere.
+    fixed += ["--drain-lame-duck", "0s"]
+    with open(folder / "log", "ab") as log:
         process = subprocess.Popen(
-            [BINARY, "serve", *flags, "--egress-allow", "127.0.0.0/8"],
+            [BINARY, "serve", *fixed, *flags],
             stdout=subprocess.PIPE,
             stderr=log,
             stdin=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"]},
             text=True,
         )
-    line = first_line(process)
-    if not line or not line.startswith("ready "):
-        process.kill()
-        pytest.fail(f"no ready line but {line!r}:\n{(folder / 'log').read_text()}")
-    yield Service(process, line)
-    assert end(process) == 0, (folder / "log").read_text()
+    with process.stdout:
+        try:
+            line = first_line(process)
+            if not line or not line.startswith("ready "):
+                pytest.fail(f"no ready line but {line!r}:\n{(folder / 'log').read_text()}")
+            yield Service(process, line)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        assert end(process) == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service"), "--egress-allow", "127.0.0.0/8") as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

@@ -38,13 +38,13 @@ def required(what):
     return f"WSM_REQUIRE_{what}" in os.environ
 
 
-def installed(name, variables, places=()):
+def installed(name, variables, places=(), what="PARTS"):
     for variable in variables:
         if os.environ.get(variable):
             return os.environ[variable]
     path = shutil.which(name) or next((str(place) for place in places if place.is_file()), None)
     if not path:
-        assert not required("PARTS"), f"{name} is not installed: run tests/run"
+        assert not required(what), f"{name} is not installed: run tests/run"
         pytest.skip(f"{name} is not installed: run tests/run once")
     return path
 

@@ -47,6 +47,8 @@ pub struct Homes {
     kept_bytes: usize,
     pub counters: HomeCounters,
     numbered_outside: bool,
+    /// Says who numbers alone, when rooms are another system's.
+    from: Option<Arc<str>>,
     kept_bytes_max: usize,
     rules: Arc<Rules>,
 }
@@ -140,6 +142,7 @@ impl Homes {
             kept_bytes: 0,
             counters: HomeCounters::default(),
             numbered_outside: setup.numbered_outside,
+            from: setup.relayed.clone(),
             kept_bytes_max: setup.history_bytes_max,
             rules: setup.rules.clone(),
         }
@@ -176,7 +179,7 @@ impl Homes {
             payload: post.payload,
             wall: now.wall,
             places: [Place { room: name.clone(), at }].into(),
-            from: None,
+            from: self.from.clone(),
         });
         let Some(home) = self.rooms.get_mut(key) else { return Ok(at) };
         home.queue.push_back(Queued { at, message: Ok(message) });
@@ -301,7 +304,7 @@ impl Homes {
     /// The next message of the room is whole: kept, and on its way.
     fn hand_on(&mut self, now: Now, key: HomeKey, at: Position, message: Arc<Message>, fx: &mut Effects) {
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if message.from.is_none() {
+        if !self.numbered_outside || message.from.is_none() {
             home.at = at;
             Self::count_ring(home, &mut self.kept_bytes, |ring| ring.push(message.clone(), at, now.mono));
         }

@@ -40,8 +40,9 @@ pub struct Setup {
     pub rules: Arc<Rules>,
     /// Something outside numbers and keeps rooms: homes check that what comes is whole.
     pub numbered_outside: bool,
-    /// What connections feed leaves this instance before it comes to members.
-    pub relayed: bool,
+    /// Another room system carries rooms and numbers nothing: each instance, by this name, numbers what it
+    /// hears by itself. What connections feed leaves this instance before it comes to members.
+    pub relayed: Option<Arc<str>>,
     /// How far a member may be behind.
     pub reader_bytes_max: usize,
     /// All histories of this shard's rooms.
@@ -53,7 +54,7 @@ impl Default for Setup {
         Setup {
             rules: Arc::default(),
             numbered_outside: false,
-            relayed: false,
+            relayed: None,
             reader_bytes_max: crate::limits::READER_BYTES_DEFAULT,
             history_bytes_max: crate::limits::ROOMS_HISTORY_BYTES,
         }

@@ -57,9 +57,14 @@ impl ShardCore {
             connection.nth = 1;
             connection.subprotocol = admit.subprotocol;
             connection.route_feeds = (!admit.feeds.is_empty()).then(|| admit.feeds.into());
+            // Clients of the other system expect bytes, whatever they say.
+            let format = match admit.format {
+                Format::Verbatim if self.setup.rooms.relayed.is_some() => Format::Binary,
+                format => format,
+            };
             connection.accepted = Some(Box::new(Accepted {
                 user: admit.user.clone(),
-                format: admit.format,
+                format,
                 may_join: admit.may_join,
                 protocol: admit.protocol || admit.format == Format::Numbered,
                 seats: Vec::with_capacity(admit.rooms.len() + 1),

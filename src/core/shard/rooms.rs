@@ -529,7 +529,7 @@ impl ShardCore {
             return;
         };
         let post = Post { kind, payload: bytes::Bytes::copy_from_slice(payload) };
-        if self.setup.rooms.numbered_outside || self.setup.rooms.relayed {
+        if self.setup.rooms.numbered_outside || self.setup.rooms.relayed.is_some() {
             return fx.push(Effect::Room(RoomEffect::Post { rooms: feeds, post }));
         }
         for room in feeds.iter() {

@@ -1,5 +1,8 @@
 //! Rooms on their shards: commands about them, memberships, and what cores say to one another.
 
+mod asked;
+mod writing;
+
 use super::{Handle, ShardCore};
 use crate::{
     core::{
@@ -112,8 +115,6 @@ impl ShardCore {
     pub fn room_since(&mut self, now: Now, ticket: u64, kept: Result<Kept, String>, fx: &mut Effects) {
         self.homes.since(now, ticket, kept, fx);
     }
-
-    // ------------------------------------------------------------ memberships
 
     fn join(
         &mut self,
@@ -262,7 +263,7 @@ impl ShardCore {
     }
 
     /// A message of a room for one member alone.
-    fn push_message(
+    pub(super) fn push_message(
         &mut self,
         key: ConnKey,
         format: Format,
@@ -359,197 +360,4 @@ impl ShardCore {
             self.forget_user(&user, key);
         }
     }
-
-    // ---------------------------------------------------------------- writing
-
-    pub fn rooms_want_turn(&self) -> bool {
-        self.here.wants_turn()
-    }
-
-    /// Writes rooms' messages to members that have not had them, about `budget` of them a turn.
-    pub fn flush_rooms(
-        &mut self,
-        now: Now,
-        mut budget: usize,
-        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
-    ) {
-        let mut stuck = Vec::new();
-        let connections = &self.connections;
-        let elsewhere = |socket: SocketKey, room: &RoomName, message: &Message| {
-            had_before(connections, socket, room, message)
-        };
-        self.here.flush(&mut budget, &elsewhere, write, &mut |socket, why| stuck.push((socket, why)));
-        self.remember_stuck(now, stuck);
-    }
-
-    /// The socket takes more: what its rooms have for it.
-    pub fn flush_seats(
-        &mut self,
-        now: Now,
-        socket: SocketKey,
-        write: &mut dyn FnMut(SocketKey, &[u8]) -> Wrote,
-    ) {
-        let mut stuck = Vec::new();
-        let connections = &self.connections;
-        let elsewhere = |socket: SocketKey, room: &RoomName, message: &Message| {
-            had_before(connections, socket, room, message)
-        };
-        let accepted = connections.get(socket.conn).and_then(|connection| connection.accepted.as_deref());
-        for seat in accepted.into_iter().flat_map(|accepted| &accepted.seats) {
-            if let Some(index) = seat.index {
-                let mut keep = |socket, why| stuck.push((socket, why));
-                self.here.push(seat.room, index, &elsewhere, write, &mut keep);
-            }
-        }
-        if stuck.is_empty() {
-            self.took_all(socket);
-        }
-        self.remember_stuck(now, stuck);
-    }
-
-    fn remember_stuck(&mut self, now: Now, stuck: Vec<(SocketKey, Stuck)>) {
-        for (socket, why) in stuck {
-            if let Stuck::Rest(rest) = why
-                && let Some(connection) = self.connections.get_mut(socket.conn)
-            {
-                connection.outbox.begin(rest);
-                connection.heart.last_write = now.mono;
-            }
-            self.stalled(now, socket);
-        }
-    }
-
-    fn took_all(&mut self, socket: SocketKey) {
-        if let Some(connection) = self.connections.get_mut(socket.conn)
-            && connection.outbox.is_empty()
-            && let Some(stall) = connection.heart.stall.take()
-        {
-            self.timers.cancel(stall);
-        }
-    }
-
-    fn overtook(&mut self, now: Now, member: Overtaken, fx: &mut Effects) {
-        let key = member.socket.conn;
-        match member.slow {
-            Slow::Close => {
-                self.counters.slow_readers[0] += 1;
-                if !self.is_current(member.socket) {
-                    // Its socket is at the edge still, and whoever admits it may wait for an answer.
-                    let reason = "too slow for its rooms";
-                    return self.drop_connection(now, key, close::TRY_AGAIN_LATER, reason, fx);
-                }
-                self.close_socket(key, close::TRY_AGAIN_LATER, "too slow for its rooms", fx);
-                self.lost(now, key, CloseCause::SlowReader, "too far behind a room", fx);
-            }
-            Slow::DropOldest => self.counters.slow_readers[1] += 1,
-            Slow::KeepLatest(_) => self.counters.slow_readers[2] += 1,
-        }
-    }
-
-    // ------------------------------------------------------------------ lists
-
-    fn list_rooms(&self, prefix: &str, after: Option<&RoomName>, limit: usize) -> Answer {
-        let wanted = |name: &RoomName| {
-            !name.is_everyone() && name.as_str().starts_with(prefix) && after.is_none_or(|after| name > after)
-        };
-        let mut rooms: Vec<_> = self
-            .here
-            .iter()
-            .filter(|room| wanted(&room.name) && !room.members().is_empty())
-            .map(|room| (room.name.clone(), room.members().len() as u64))
-            .collect();
-        rooms.sort_unstable();
-        rooms.truncate(limit);
-        Answer::Room(RoomAnswer::Rooms(rooms))
-    }
-
-    fn list_members(&self, room: &RoomName, after: Option<&ConnectionId>, limit: usize) -> Answer {
-        let members =
-            self.here.find(room).and_then(|key| self.here.get(key)).map_or(&[][..], |room| room.members());
-        let connections = members.iter().filter_map(|member| self.connections.get(member.socket.conn));
-        let mut page: Vec<_> = connections
-            .filter(|connection| !connection.is_hidden() && after.is_none_or(|after| connection.id > *after))
-            .collect();
-        page.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        page.truncate(limit);
-        let infos = page.into_iter().map(|connection| connection.info()).collect();
-        Answer::Listed { infos, total: members.len() as u64 }
-    }
-
-    // ------------------------------------------------------------------ users
-
-    fn post_to_user(&mut self, now: Now, user: &Arc<str>, post: &Post, fx: &mut Effects) -> Answer {
-        let keys = self.users.get(user).cloned().unwrap_or_default();
-        let mut reached = 0;
-        for key in keys {
-            let Some(connection) = self.connections.get(key).filter(|connection| connection.is_open()) else {
-                continue;
-            };
-            let Some(format) = connection.accepted.as_ref().map(|accepted| accepted.format) else { continue };
-            if self.does_not_read(now, key, post.payload.len(), fx) {
-                continue;
-            }
-            reached += 1;
-            match (format, post.kind) {
-                (Format::Numbered, kind) => self.note(key, members::to_user(user, kind, &post.payload)),
-                (Format::Verbatim, Kind::Text) => self.push_frame(key, Opcode::Text, post.payload.clone()),
-                _ => self.push_frame(key, Opcode::Binary, post.payload.clone()),
-            }
-        }
-        Answer::Room(RoomAnswer::Count(reached))
-    }
-
-    /// What is for this client alone waits already, as much as may: it is closed.
-    pub(super) fn does_not_read(&mut self, now: Now, key: ConnKey, more: usize, fx: &mut Effects) -> bool {
-        let bytes_max = self.setup.rooms.reader_bytes_max;
-        let connection = self.connections.get(key);
-        if connection.is_none_or(|connection| connection.outbox.has_room(more, bytes_max)) {
-            return false;
-        }
-        self.counters.slow_readers[0] += 1;
-        self.close_socket(key, close::TRY_AGAIN_LATER, "too slow", fx);
-        self.lost(now, key, CloseCause::SlowReader, "too far behind", fx);
-        true
-    }
-
-    fn kick_user(&mut self, now: Now, user: &Arc<str>, code: u16, reason: &str, fx: &mut Effects) -> Answer {
-        let keys = self.users.get(user).cloned().unwrap_or_default();
-        let kicked = keys.len() as u64;
-        for key in keys {
-            self.drop_connection(now, key, code, reason, fx);
-        }
-        Answer::Room(RoomAnswer::Count(kicked))
-    }
-
-    // ------------------------------------------------------------------ feeds
-
-    /// A message of a connection that feeds rooms.
-    pub(super) fn feed(&mut self, key: ConnKey, kind: Kind, payload: &[u8], fx: &mut Effects) {
-        let Some(feeds) = self.connections.get(key).map(|connection| connection.feeds().clone()) else {
-            return;
-        };
-        let post = Post { kind, payload: bytes::Bytes::copy_from_slice(payload) };
-        if self.setup.rooms.numbered_outside || self.setup.rooms.relayed.is_some() {
-            return fx.push(Effect::Room(RoomEffect::Post { rooms: feeds, post }));
-        }
-        for room in feeds.iter() {
-            let shard = room.home(self.setup.shards);
-            let word = Between::Feed { room: room.clone(), post: post.clone(), source: key };
-            fx.push(Effect::Room(RoomEffect::Tell { shard, word }));
-        }
-    }
-}
-
-/// A message of several rooms is a socket's in the first of them that it is in.
-fn had_before(
-    connections: &crate::core::slab::Slab<Box<crate::core::connection::Connection>>,
-    socket: SocketKey,
-    room: &RoomName,
-    message: &Message,
-) -> bool {
-    let accepted = connections.get(socket.conn).and_then(|connection| connection.accepted.as_deref());
-    let Some(accepted) = accepted else { return false };
-    let before = message.places.iter().take_while(|place| place.room != *room);
-    let mut seats = before.flat_map(|place| accepted.seats.iter().map(move |seat| (place, seat)));
-    seats.any(|(place, seat)| seat.name == place.room && seat.index.is_some() && seat.since < place.at)
 }

@@ -1,8 +1,8 @@
 // A client of rooms by the library ws: node room_client.mjs URL [SUBPROTOCOL...]
 //
 // Says what happens as lines of JSON on standard output: {open}, {text}, {base64}, {ping}, {pong},
-// {close}, {refused}. Does what the lines of JSON on standard input say: {text}, {base64}, {ping},
-// {close}.
+// {close}, {refused}. Does what the lines of JSON on standard input say: {text}, {base64}, {parts} (one
+// text in several frames), {ping}, {close}.
 import { createInterface } from 'node:readline';
 import WebSocket from 'ws';
 
@@ -34,6 +34,11 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   const order = JSON.parse(line);
   if ('text' in order) socket.send(order.text);
   else if ('base64' in order) socket.send(Buffer.from(order.base64, 'base64'));
+  else if ('parts' in order) sendInParts(order.parts);
   else if ('ping' in order) socket.ping(order.ping);
   else socket.close(order.close);
 });
+
+function sendInParts(parts) {
+  parts.forEach((part, nth) => socket.send(part, { fin: nth + 1 === parts.length }));
+}

@@ -89,6 +89,10 @@ class NodeClient:
         else:
             self.lines.say({"text": message})
 
+    def say_in_parts(self, parts):
+        """One text, a frame a part."""
+        self.lines.say({"parts": parts})
+
     def ping(self):
         """Comes back when the pong is here."""
         self.lines.say({"ping": "are you there?"})
@@ -126,6 +130,10 @@ class PythonClient:
 
     def say(self, message):
         self.socket.send(message)
+
+    def say_in_parts(self, parts):
+        """One text, a frame a part."""
+        self.socket.send(parts)
 
     def ping(self):
         """Comes back when the pong is here."""

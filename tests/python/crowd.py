@@ -1,6 +1,7 @@
 """Thousands of WebSocket clients in one event loop: just enough of the protocol, for speed."""
 
 import asyncio
+import json
 import resource
 import socket
 
@@ -8,7 +9,7 @@ from conftest import DEADLINE
 
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
-    "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
 )
 PING = 0x89
 # Connections on their way in at a time.
@@ -50,11 +51,16 @@ class Awaited:
             raise AssertionError(f"{self.count} of {wanted}: {what}") from None
 
 
+def handshake(address, path, numbered=False):
+    more = "sec-websocket-protocol: wsm.rooms.v1\r\n" if numbered else ""
+    return HANDSHAKE.format(path=path, host="{}:{}".format(*address), more=more).encode()
+
+
 class Member(asyncio.Protocol):
     """Counts the messages that it gets, whole."""
 
-    def __init__(self, path, host, messages):
-        self.head, self.messages = HANDSHAKE.format(path=path, host=host).encode(), messages
+    def __init__(self, head, numbered, messages):
+        self.head, self.numbered, self.messages = head, numbered, messages
         self.inside, self.buffer = asyncio.get_running_loop().create_future(), bytearray()
         self.got, self.odd, self.ended, self.last = 0, [], False, None
 
@@ -95,6 +101,10 @@ class Member(asyncio.Protocol):
             else:
                 self.odd.append((first, payload))
 
+    def text(self):
+        """What the last message says."""
+        return json.loads(self.last)["data"] if self.numbered else self.last.decode()
+
     def connection_lost(self, error):
         self.ended = True
         if not self.inside.done():
@@ -102,16 +112,16 @@ class Member(asyncio.Protocol):
 
 
 async def come_in(address, paths, messages):
-    """Members, one a path, all inside."""
-    loop, host = asyncio.get_running_loop(), "{}:{}".format(*address)
-    gate = asyncio.Semaphore(AT_A_TIME)
+    """Members, one a path and whether with numbers, all inside."""
+    loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(AT_A_TIME)
 
-    async def one(path):
+    async def one(path, numbered):
+        head = handshake(address, path, numbered)
         async with gate:
-            _, member = await loop.create_connection(lambda: Member(path, host, messages), *address)
+            _, member = await loop.create_connection(lambda: Member(head, numbered, messages), *address)
             return await asyncio.wait_for(member.inside, DEADLINE)
 
-    return await asyncio.gather(*(one(path) for path in paths))
+    return await asyncio.gather(*(one(*wanted) for wanted in paths))
 
 
 def stuck(address, path):
@@ -121,7 +131,7 @@ def stuck(address, path):
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     client.settimeout(DEADLINE)
     client.connect(address)
-    client.sendall(HANDSHAKE.format(path=path, host="{}:{}".format(*address)).encode())
+    client.sendall(handshake(address, path))
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)

@@ -99,8 +99,10 @@ def test_900_kib_in_both_directions(tmp_path, clients):
         text, data = "\u00e9" * (450 * 1024), os.urandom(900 * 1024)
         writer.say(text)
         writer.say(data)
+        writer.say_in_parts(["in ", "", "three parts \U0001f642"])
         assert reader.next() == text
         assert reader.next() == data
+        assert reader.next() == "in three parts \U0001f642"
         send(service, "big", text)
         post(service, "/v1/rooms/big/messages", data=base64.b64encode(data).decode())
         assert reader.next() == text
@@ -233,7 +235,7 @@ def test_a_drain_says_so_by_its_code(tmp_path, clients):
 def test_an_orderly_close_is_ended_by_the_server_at_once(service, clients, room):
     client = clients(service, f"/ws/{room}")
     begun = time.monotonic()
-    # Both libraries wait for the server to end the stream, as the protocol has it.
+    # Browsers and some libraries wait for the server to end the stream, as the protocol has it.
     assert client.close() == (1000, "")
     assert time.monotonic() - begun < 1.5
 

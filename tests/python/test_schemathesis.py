@@ -28,7 +28,7 @@ def api(service):
 schema = schemathesis.pytest.from_fixture("api")
 
 
-@schema.exclude(path_regex=r"(messages|watch)$", method="GET").parametrize()
+@schema.exclude(path_regex=r"(\{id\}/messages|v1/messages|events|watch)$", method="GET").parametrize()
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -63,12 +63,11 @@
 //!     `rules`. `core::shard::{accepted, rooms}` seat connections in them.
 //!   - `core::fleet`: who owns what: the lease, claims, the watch over others, adoption. Its `sim` is
 //!     a fleet with a store that loses, delays and doubts. `core::seen`: what came by lately.
-//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
-//!   (`members`), CloudEvents (`event`), cursors, close codes.
 //!   - `core::rooms::sequencer`: the rooms that one instance of a fleet numbers for all;
 //!     `core::rooms::choice` says which those are. Its tests hold three instances in a hostile world.
-//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), CloudEvents (`event`), cursors,
-//!   close codes, rooms' messages between instances (`rooms`), the earlier room system's (`jararaca`).
+//! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
+//!   (`members`), CloudEvents (`event`), cursors, close codes, rooms' messages between instances (`rooms`),
+//!   the earlier room system's (`jararaca`).
 //! - [`limits`](crate::limits): every bound, with its reason.
 //! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
 //!   waits; each call takes a completion.
@@ -88,18 +87,18 @@
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
 //!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
-//!   the shards alone. `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
-//!   `ws` is where WebSockets come in: the opening handshake as a server, routes, origins, tokens and the
-//!   authoriser under `ws::auth`, and the socket's way to its shard (`Hub::attach`).
 //!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
 //!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
+//!   `ws` is where WebSockets come in: the opening handshake as a server, routes, origins, tokens and the
+//!   authoriser under `ws::auth`, and the socket's way to its shard (`Hub::attach`).
 //!   `typed` checks messages to rooms against schemas, `entries` takes them from paths of the settings,
 //!   `bindings` from topics.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
 //! - `telemetry`: the catalogue of metrics and the scrape; logs.
 //! - `pki`: PEM to TLS configurations for dialling.
 //! - `commands`: what the binary does besides serving: demo, tail, healthcheck, types of messages.
-//! - `boot`: builds the house, takes up what was stored, drains it; `boot::fleet` hangs the fleet in.
+//! - `boot`: builds the house, takes up what was stored, drains it; `boot::fleet` hangs the fleet in,
+//!   `boot::rooms` what numbers and carries rooms, `boot::ingress` and `boot::intake` the ways in.
 //!   `main`: arguments to exit code.
 //! - `proto`: the public contract, generated from `proto/`, and `proto::fleet`, what instances say to
 //!   one another; `tests/it/golden` keeps both compatible.

@@ -136,12 +136,7 @@ impl Peers {
             if instance_code(&self.fleet.directory.me()) == code {
                 return Ok(Holder::Me);
             }
-            if let Some(member) = self.coded(code) {
-                return Ok(Holder::Member(member));
-            }
-            // A member that lost its lease has another name since, and its clients their old ids.
-            let found = self.find(id).await.map_err(|why| unknown(id, &why))?;
-            return Ok(found.map_or(Holder::Nobody, Holder::Member));
+            return Ok(self.coded(code).map_or(Holder::Nobody, Holder::Member));
         }
         let location = self.locating.lock().entry(id.clone()).or_default().clone();
         let looking = Looking { peers: self, id, location: &location };

@@ -97,7 +97,7 @@ fn work(shard: u32, shards: u32) -> f64 {
             ..Default::default()
         };
         let mint =
-            || ConnectionId::mint(shard, shards, || websocket_manager::core::shard::next_random(&mut random));
+            || ConnectionId::mint(shard, shards, || websocket_manager::core::random::next(&mut random));
         let connect = validate::connect(&request, &Defaults::default(), mint).expect("valid");
         let command = ShardCommand::Connect(Box::new(connect));
         core.command(now(), Ticket(number), &Context::default(), command, &mut fx);

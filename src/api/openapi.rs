@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
+mod descriptor;
 pub mod schema;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! The demo's upstream: a feed of prices and an echo, on loopback.
 
 use super::Failure;
-use crate::{core::time::Wall, wire::event::rfc3339};
+use crate::{
+    core::{random, time::Wall},
+    wire::event::rfc3339,
+};
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use serde_json::json;
@@ -144,15 +147,12 @@ struct Walk {
 impl Walk {
     /// Begins differently each time.
     fn from(now: Wall) -> Self {
-        Walk { price: 10_000, n: 0, random: now.unix_nanos() | 1 }
+        Walk { price: 10_000, n: 0, random: now.unix_nanos() }
     }
 
     fn step(&mut self, now: Wall) -> String {
         self.n += 1;
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.price = (self.price + (self.random % 101) as i64 - 50).max(1);
+        self.price = (self.price + (random::next(&mut self.random) % 101) as i64 - 50).max(1);
         let price = self.price as f64 / 100.0;
         json!({"symbol": SYMBOL, "price": price, "n": self.n, "time": rfc3339(now)}).to_string()
     }

@@ -17,6 +17,7 @@ pub mod names;
 pub mod origin;
 pub mod outbox;
 pub mod publish;
+pub mod random;
 pub mod reason;
 pub mod redact;
 pub mod ring;

@@ -62,7 +62,7 @@ const EDGE_CRATES: &[&str] = &["tonic", "axum", "hyper", "hyper_util", "tower"];
 const LAYERS: &[Layer] = &[
     Layer {
         name: "foundation",
-        files: &["limits.rs", "core/id.rs", "core/time.rs", "core/reason.rs"],
+        files: &["limits.rs", "limits/", "core/id.rs", "core/time.rs", "core/reason.rs"],
         may: &["limits", "core::id", "core::time", "core::reason"],
         never: &[],
         outside: RUNTIME,

@@ -100,7 +100,7 @@ impl Shard {
         let rooms: Vec<_> = (0..shards).flat_map(|home| rooms(home, shards)).collect();
         let mut random = 7;
         for nth in 0..MEMBERS {
-            let next = || websocket_manager::core::shard::next_random(&mut random);
+            let next = || websocket_manager::core::random::next(&mut random);
             let id = ConnectionId::mint_accepted("AAAAAAAA", self.number, shards, next);
             let admit = RoomCommand::Admit(Box::new(admission(id, spec.clone(), &rooms)));
             self.command(nth as u64, admit);

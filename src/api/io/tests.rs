@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::testing::{ANY, on_a_shard, start};
+use crate::core::random::Rng;
 use axum::{Router, body::Body, extract::Request, routing::get};
 use http::{Response, StatusCode, header};
 use std::future::poll_fn;
@@ -62,12 +63,9 @@ fn large_and_many_writes_keep_their_order_against_a_slow_reader() {
     on_a_shard(async {
         let (mut io, mut client) = pair().await;
         let mut expected = Vec::new();
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = Rng(1);
         for round in 0..400u32 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let length = (random % 40_000) as usize;
+            let length = random.index(40_000);
             expected.extend(std::iter::repeat_n(round as u8, length));
         }
         let sent = expected.clone();

@@ -1,5 +1,6 @@
 //! JSON schemas of the proto's messages, with the bounds that the contract gives them.
 
+use super::descriptor::{DescriptorProto, EnumProto, FieldProto, FileProto, FileSet};
 use crate::{limits, proto};
 use prost::Message;
 use serde_json::{Map, Value, json};
@@ -338,112 +339,4 @@ fn place(file: &FileProto, path: &[i32]) -> Option<String> {
         4 if path[2] == MEMBERS => Some(format!("{outer}.{}", members.get(index(3)?)?)),
         _ => None,
     }
-}
-
-// What is read of `google/protobuf/descriptor.proto`.
-
-#[derive(Clone, PartialEq, Message)]
-struct FileSet {
-    #[prost(message, repeated, tag = "1")]
-    file: Vec<FileProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct FileProto {
-    #[prost(string, tag = "2")]
-    package: String,
-    #[prost(message, repeated, tag = "4")]
-    message_type: Vec<DescriptorProto>,
-    #[prost(message, repeated, tag = "5")]
-    enum_type: Vec<EnumProto>,
-    #[prost(message, repeated, tag = "6")]
-    service: Vec<ServiceProto>,
-    #[prost(message, optional, tag = "9")]
-    source: Option<SourceInfo>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DescriptorProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    field: Vec<FieldProto>,
-    #[prost(message, repeated, tag = "3")]
-    nested_type: Vec<DescriptorProto>,
-    #[prost(message, optional, tag = "7")]
-    options: Option<MessageOptions>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct MessageOptions {
-    #[prost(bool, tag = "7")]
-    map_entry: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct FieldProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(int32, tag = "3")]
-    number: i32,
-    #[prost(int32, tag = "4")]
-    label: i32,
-    #[prost(int32, tag = "5")]
-    r#type: i32,
-    #[prost(string, tag = "6")]
-    type_name: String,
-    #[prost(int32, optional, tag = "9")]
-    oneof_index: Option<i32>,
-    #[prost(string, tag = "10")]
-    json_name: String,
-    #[prost(bool, optional, tag = "17")]
-    proto3_optional: Option<bool>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EnumProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    value: Vec<EnumValueProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EnumValueProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(int32, tag = "2")]
-    number: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ServiceProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    method: Vec<MethodProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct MethodProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    input_type: String,
-    #[prost(string, tag = "3")]
-    output_type: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SourceInfo {
-    #[prost(message, repeated, tag = "1")]
-    location: Vec<Location>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Location {
-    #[prost(int32, repeated, tag = "1")]
-    path: Vec<i32>,
-    #[prost(string, tag = "3")]
-    leading_comments: String,
 }

@@ -9,7 +9,7 @@
 mod event;
 
 use crate::{
-    core::backoff,
+    core::{backoff, random},
     limits,
     ports::{Ack, Completion, Delivery, Inbox},
 };
@@ -167,7 +167,7 @@ impl Driver {
     fn pause(&mut self, failures: u32) -> std::time::Duration {
         let (base, max) = (limits::SUBSCRIBE_RETRY_BASE, limits::SUBSCRIBE_RETRY_MAX);
         let half = backoff::ceiling(failures.saturating_sub(1), base, max) / 2;
-        half + backoff::delay(0, half, half, next_random(&mut self.random))
+        half + backoff::delay(0, half, half, random::next(&mut self.random))
     }
 
     async fn stream(&mut self) -> Ended {
@@ -251,15 +251,6 @@ fn says(what: Says) -> SubscribeTopicEventsRequestAlpha1 {
 fn told(status: &tonic::Status) -> String {
     let text = format!("{:?}: {}", status.code(), status.message());
     text.chars().take(limits::LOG_TEXT_CHARS_MAX).collect()
-}
-
-/// SplitMix64.
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// One stream that stands.

@@ -1,6 +1,7 @@
 //! What no setting tells alone: relations, files, the report, and what an enemy may give.
 
 use super::*;
+use crate::core::random::Rng;
 
 #[test]
 fn ports_differ_and_relations_hold() {
@@ -287,16 +288,11 @@ fn values_in_every_spelling() {
 
 #[test]
 fn arguments_of_an_enemy_do_no_harm() {
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = Rng(0x2545_f491_4f6c_dd1d);
     let words =
         ["--", "-", "=", "--http-port", "-s", "--=", "-é", "--tag", "tail", "\u{fffd}", "1e9", "", "--url"];
     for _ in 0..300 {
-        let mut next = || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            words[(seed % words.len() as u64) as usize]
-        };
+        let mut next = || *random.pick(&words);
         let arguments: Vec<String> = (0..5).map(|_| format!("{}{}", next(), next())).collect();
         if let Err(Exit::Bad(problems)) = cli::parse(&arguments, &env(&[])) {
             assert!(problems.iter().all(|it| !it.is_empty()));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::random::Rng;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,13 +63,7 @@ fn a_change_keeps_what_was_saved() {
 /// However the time is cut up, what passes is what the rate allows, to the token.
 #[test]
 fn nothing_is_lost_to_rounding() {
-    let mut state = 99u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Rng(99);
     for (rate, burst) in
         [(3.0, 2u32), (0.7, 2), (333.333, 10), (1_000_000.0, 1000), (7.0, 50), (0.000_001, 2)]
     {
@@ -79,7 +74,7 @@ fn nothing_is_lost_to_rounding() {
         // Steps well below one token, so that nothing is lost at the brim either.
         let step = (1e9 / rate / 3.0) as u64 + 1;
         for _ in 0..20_000 {
-            now += next() % step;
+            now += random.below(step);
             while bucket.take(Time::from_nanos(now), 1).is_ok() {
                 taken += 1;
             }
@@ -91,18 +86,12 @@ fn nothing_is_lost_to_rounding() {
 /// The wait is exact: one nanosecond earlier is too early.
 #[test]
 fn the_wait_is_neither_short_nor_long() {
-    let mut state = 5u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Rng(5);
     let mut bucket = TokenBucket::new(2.345_678, 7, Time::ZERO);
     let mut now = Time::ZERO;
     let mut waits = 0;
     for _ in 0..5_000 {
-        let n = 1 + (next() % 7) as u32;
+        let n = 1 + random.below(7) as u32;
         if let Err(wait) = bucket.take(now, n) {
             waits += 1;
             let mut early = bucket;
@@ -110,7 +99,7 @@ fn the_wait_is_neither_short_nor_long() {
             now += wait;
             assert_eq!(bucket.take(now, n), Ok(()));
         }
-        now += Duration::from_nanos(next() % 2_000_000_000);
+        now += Duration::from_nanos(random.below(2_000_000_000));
     }
     assert!(waits > 500, "{waits}");
 }

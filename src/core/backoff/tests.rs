@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::random::Rng;
 use crate::limits::{RECONNECT_BASE_DEFAULT as BASE, RECONNECT_MAX_DEFAULT as MAX};
 
 #[test]
@@ -29,13 +30,10 @@ fn extremes_do_not_overflow() {
 
 #[test]
 fn the_whole_span_is_drawn_from_evenly() {
-    let mut state = 42u64;
+    let mut random = Rng(42);
     let mut buckets = [0u32; 10];
     for _ in 0..100_000 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let waited = delay(3, BASE, MAX, state);
+        let waited = delay(3, BASE, MAX, random.word());
         assert!(waited <= Duration::from_secs(8));
         buckets[((waited.as_nanos() * 10 / 8_000_000_000) as usize).min(9)] += 1;
     }

@@ -6,7 +6,7 @@ use super::{
     entry::What,
     io::{Boot, DocAnswer, Member, Version},
 };
-use crate::core::id::ConnectionId;
+use crate::core::{id::ConnectionId, random};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -245,5 +245,5 @@ pub fn weight_of(what: &str, taker: &str) -> u64 {
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    super::next_random(&mut hash)
+    random::next(&mut hash)
 }

@@ -2,6 +2,7 @@
 //! boot-clock times go in, reads and writes of shared documents come out.
 
 mod adopt;
+mod ask;
 mod bucket;
 mod document;
 mod entry;
@@ -17,6 +18,7 @@ mod setup;
 mod sim;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 pub use adopt::{by_preference, weight_of};
 pub use document::{listed, owned_keys, record_key};
@@ -24,11 +26,11 @@ pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};
 
 use crate::{
-    core::{admission::TokenBucket, id::ConnectionId, time::Time},
+    core::{admission::TokenBucket, id::ConnectionId, random, time::Time},
     limits,
 };
+use ask::Pending;
 use bucket::Bucket;
-use bytes::Bytes;
 use entry::{Entry, What};
 use index::Index;
 use io::{
@@ -36,7 +38,7 @@ use io::{
     Trouble, Version, Versioned,
 };
 use lease::Own;
-use observe::{Asked, Scan, Watch};
+use observe::{Scan, Watch};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -71,25 +73,6 @@ impl Known {
             Known::At(version) => Some(Expect::Version(version.clone())),
         }
     }
-}
-
-/// What a ticket was for.
-enum Pending {
-    Lease(u64),
-    LeaseRead,
-    Scan(Box<Asked>),
-    Join,
-    Tombstone(Arc<str>),
-    Bucket(usize, u64),
-    BucketRead(usize),
-    Record(ConnectionId),
-    RecordRead(Vec<ConnectionId>),
-    Estate(Arc<str>),
-    EstateDelete(Arc<str>),
-    Retire(Arc<str>),
-    View(Arc<str>, u64),
-    IndexRead,
-    Index(Bytes),
 }
 
 /// What is broken on purpose, to see that the simulation finds it.
@@ -341,77 +324,6 @@ impl Fleet {
         self.go_on_alone(fx);
     }
 
-    fn dispatch(&mut self, pending: Pending, answer: DocAnswer, fx: &mut Effects) {
-        match pending {
-            Pending::Lease(attempt) => self.lease_written(attempt, answer, fx),
-            Pending::LeaseRead => self.lease_read(answer, fx),
-            Pending::Scan(asked) => self.scanned(*asked, answer, fx),
-            Pending::Join => self.join_written(answer, fx),
-            Pending::Tombstone(incarnation) => self.tombstoned(&incarnation, answer),
-            Pending::Bucket(number, generation) => self.bucket_written(number, generation, answer),
-            Pending::BucketRead(number) => self.bucket_read(number, answer, fx),
-            Pending::Record(id) => self.record_written(id, answer, fx),
-            Pending::RecordRead(ids) => self.records_read(ids, answer, fx),
-            Pending::Estate(incarnation) => self.estate_read(&incarnation, answer, fx),
-            Pending::EstateDelete(incarnation) => self.estate_deleted(&incarnation, answer),
-            Pending::Retire(incarnation) => self.retired(&incarnation, answer),
-            Pending::View(incarnation, generation) => self.view_read(&incarnation, generation, answer, fx),
-            Pending::IndexRead => self.index_read(answer, fx),
-            Pending::Index(value) => self.index_written(value, answer),
-        }
-    }
-
-    fn ticket(&mut self, pending: Pending) -> DocTicket {
-        self.next_ticket += 1;
-        let ticket = DocTicket(self.next_ticket);
-        self.pending.insert(ticket, pending);
-        ticket
-    }
-
-    fn get(&mut self, keys: Vec<String>, pending: Pending, fx: &mut Effects) -> DocTicket {
-        let ticket = self.ticket(pending);
-        fx.push(FleetEffect::Get { ticket, keys });
-        ticket
-    }
-
-    fn put(
-        &mut self,
-        key: String,
-        value: Bytes,
-        expect: Expect,
-        pending: Pending,
-        fx: &mut Effects,
-    ) -> DocTicket {
-        // Only leases end by themselves.
-        let lease = matches!(pending, Pending::Lease(_) | Pending::Tombstone(_));
-        let record = matches!(pending, Pending::Record(_));
-        let ttl = match record {
-            true => self.setup.record_ttl,
-            false => lease.then(|| self.setup.timings.ttl()),
-        };
-        let ticket = self.ticket(pending);
-        self.counters.writes += 1;
-        fx.push(FleetEffect::Put { ticket, key, value, expect, ttl });
-        ticket
-    }
-
-    fn delete(&mut self, key: String, expect: Version, pending: Pending, fx: &mut Effects) {
-        let ticket = self.ticket(pending);
-        self.counters.writes += 1;
-        fx.push(FleetEffect::Delete { ticket, key, expect });
-    }
-
-    /// Records and buckets: a store that does not answer is asked less and less often.
-    fn store_failed(&mut self) {
-        self.failures = (self.failures + 1).min(5);
-        let wait = Duration::from_millis(60) * (1 << self.failures);
-        self.hold = self.hold.max(self.now.boot + wait);
-    }
-
-    fn store_answered(&mut self) {
-        self.failures = 0;
-    }
-
     /// An epoch above everything known.
     fn next_epoch(&mut self, stored: u64) -> u64 {
         let above = stored.max(self.epoch_floor).saturating_add(1);
@@ -464,7 +376,7 @@ impl Fleet {
     }
 
     fn random(&mut self) -> u64 {
-        next_random(&mut self.entropy)
+        random::next(&mut self.entropy)
     }
 
     fn jitter(&mut self, from: Duration, to: Duration) -> Duration {
@@ -478,13 +390,4 @@ fn incarnation_name(instance: &str, word: &str) -> Arc<str> {
         text.chars().filter(|c| c.is_ascii_graphic() && *c != '|').take(most).collect()
     };
     format!("{}-{}", clean(instance, 255), clean(word, 64)).into()
-}
-
-/// SplitMix64.
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

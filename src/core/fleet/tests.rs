@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::core::time::Wall;
+use bytes::Bytes;
 
 fn id(text: &str) -> ConnectionId {
     ConnectionId::parse(text).unwrap()

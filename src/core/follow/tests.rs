@@ -1,4 +1,5 @@
 use super::{continuity::Continuity, *};
+use crate::core::random::Rng;
 use crate::core::{
     reason::GapCause,
     ring::{Head, RecordKind, Ring},
@@ -143,27 +144,11 @@ fn there_is_a_bound() {
     shard.park(u64::MAX, Selector::Connection(key(1)));
 }
 
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
 const CONNECTIONS: u32 = 4;
 
 /// A shard with connections that receive, lose, reconnect, end and begin again, and the truth of it.
 struct World {
-    random: Random,
+    random: Rng,
     ring: Ring,
     followers: Followers,
     numbering: Vec<Numbering>,
@@ -176,7 +161,7 @@ impl World {
     fn new(seed: u64, chunks: usize) -> Self {
         let numbering = vec![Numbering::begin(None, Wall::from_unix_millis(1_000)); CONNECTIONS as usize];
         World {
-            random: Random(seed),
+            random: Rng(seed),
             ring: Ring::with_chunks(8, chunks),
             followers: Followers::default(),
             numbering,

@@ -113,6 +113,7 @@ fn prefix_xor(mut bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::random::Rng;
 
     #[test]
     fn a_mask_has_one_bit_for_each_byte() {
@@ -126,13 +127,11 @@ mod tests {
 
     #[test]
     fn escapes_agree_with_a_byte_loop_across_blocks() {
-        let mut seed = 0x9E37_79B9_7F4A_7C15u64;
+        let mut random = Rng(1);
         let mut carry = 0;
         let mut escaped_next = false;
         for _ in 0..2000 {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
+            let seed = random.word();
             let backslashes = if seed & 7 == 0 { u64::MAX } else { seed | seed >> 3 };
             let mut expected = 0;
             for bit in 0..64 {

@@ -1,49 +1,32 @@
 use super::*;
+use crate::core::random::Rng;
 use crate::limits::{JSON_DEPTH_MAX, POINTER_BYTES_MAX};
 use serde_json::Value;
 
-/// xorshift: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-
+impl Rng {
     /// Keys that need every care: empty, numeric, with separators, quotes, brackets, and not ASCII.
     fn key(&mut self) -> String {
         const KEYS: &[&str] = &[
             "id", "", "0", "1", "01", "a/b", "m~n", "q\"q", "back\\", "{", "]}", "ключ", "🦀", "x y", "a,b:c",
         ];
-        self.pick(KEYS).to_owned()
+        self.pick(KEYS).to_string()
     }
 
     fn string(&mut self) -> String {
         const PIECES: &[&str] =
             &["\"", "\\", "\\\\", "{", "}", "[", "]", ",", ":", "abc", "é", "🦀", "\n", "\u{1}", " id "];
-        (0..self.below(12)).map(|_| self.pick(PIECES)).collect()
+        (0..self.index(12)).map(|_| *self.pick(PIECES)).collect()
     }
 
     fn value(&mut self, depth: usize) -> Value {
-        match self.below(if depth == 0 { 5 } else { 9 }) {
+        match self.index(if depth == 0 { 5 } else { 9 }) {
             0 => Value::Null,
-            1 => Value::Bool(self.next() & 1 == 0),
-            2 => Value::from(self.next() as i64),
-            3 => Value::from(self.below(1000) as f64 / 8.0),
+            1 => Value::Bool(self.word() & 1 == 0),
+            2 => Value::from(self.word() as i64),
+            3 => Value::from(self.index(1000) as f64 / 8.0),
             4 | 5 => Value::String(self.string()),
-            6 => Value::Array((0..self.below(7)).map(|_| self.value(depth - 1)).collect()),
-            _ => Value::Object((0..self.below(7)).map(|_| (self.key(), self.value(depth - 1))).collect()),
+            6 => Value::Array((0..self.index(7)).map(|_| self.value(depth - 1)).collect()),
+            _ => Value::Object((0..self.index(7)).map(|_| (self.key(), self.value(depth - 1))).collect()),
         }
     }
 
@@ -84,7 +67,7 @@ impl Random {
     }
 
     fn spell_string(&mut self, text: &str, out: &mut String) {
-        if self.below(3) > 0 {
+        if self.index(3) > 0 {
             out.push_str(&serde_json::to_string(text).unwrap());
             return;
         }
@@ -96,8 +79,8 @@ impl Random {
     }
 
     fn space(&mut self, out: &mut String) {
-        for _ in 0..self.below(8).saturating_sub(5) {
-            out.push_str(self.pick(&[" ", "\n", "\t", "\r"]));
+        for _ in 0..self.index(8).saturating_sub(5) {
+            out.push_str(self.pick::<&str>(&[" ", "\n", "\t", "\r"]));
         }
     }
 }
@@ -135,7 +118,7 @@ fn pointers(value: &Value, prefix: &str, into: &mut Vec<String>) {
 
 #[test]
 fn random_documents_agree_with_a_full_parser() {
-    let mut random = Random(0xDEC0_DE00_0000_0001);
+    let mut random = Rng(0xDEC0_DE00_0000_0001);
     let mut looked_up = 0;
     for _ in 0..1500 {
         let value = random.value(4);
@@ -157,7 +140,7 @@ fn random_documents_agree_with_a_full_parser() {
             let key = random.key();
             let expected = value.as_object().and_then(|members| members.get(&key));
             assert_eq!(parsed(top_level(bytes, &key)).as_ref(), expected, "{key:?} in {text}");
-            let index = random.below(8);
+            let index = random.index(8);
             assert_eq!(parsed(array_item(bytes, index)).as_ref(), value.get(index), "{index} in {text}");
         }
     }
@@ -166,7 +149,7 @@ fn random_documents_agree_with_a_full_parser() {
 
 #[test]
 fn scalars_of_random_documents_agree_with_a_full_parser() {
-    let mut random = Random(77);
+    let mut random = Rng(77);
     for _ in 0..5000 {
         let value = random.value(0);
         let mut text = String::new();
@@ -187,13 +170,13 @@ fn scalars_of_random_documents_agree_with_a_full_parser() {
 
 #[test]
 fn inserted_members_are_found_and_nothing_else_changes() {
-    let mut random = Random(4242);
+    let mut random = Rng(4242);
     let (mut inserted, mut refused) = (0, 0);
     for _ in 0..3000 {
         let mut value = random.value(3);
         let mut text = String::new();
         random.spell(&value, &mut text);
-        let keys: Vec<String> = (0..1 + random.below(3)).map(|_| random.key()).collect();
+        let keys: Vec<String> = (0..1 + random.index(3)).map(|_| random.key()).collect();
         let path: String =
             keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect();
         let made = insert_member(text.as_bytes(), &at(&path), b"\"new\"");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::random::Rng;
 
 #[test]
 fn secrets_print_as_stars() {
@@ -65,15 +66,9 @@ fn canaries_stay_hidden_in_generated_text() {
         "?",
         ",",
     ];
-    let mut state = 0x1234_5678_9abc_def1u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize
-    };
+    let mut random = Rng(1);
     for _ in 0..20_000 {
-        let mut noise = || -> String { (0..next() % 4).map(|_| around[next() % around.len()]).collect() };
+        let mut noise = || -> String { (0..random.index(4)).map(|_| *random.pick(&around)).collect() };
         let (before, after) = (noise(), noise());
         let text = format!("{before} wss://u:{canary}@h/?a=1&apiKey={canary}&b {after}");
         let shown = redact_text(&text);

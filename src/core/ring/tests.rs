@@ -1,20 +1,5 @@
 use super::*;
-
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
+use crate::core::random::Rng;
 
 const ALL: usize = usize::MAX;
 
@@ -144,7 +129,7 @@ impl Model {
     }
 }
 
-fn append_random(ring: &mut Ring, model: &mut Model, random: &mut Random) {
+fn append_random(ring: &mut Ring, model: &mut Model, random: &mut Rng) {
     let seq = model.all.len() as u64 + 1;
     let largest = ring.payload_bytes_max() as u64;
     let len = match random.below(12) {
@@ -164,7 +149,7 @@ fn append_random(ring: &mut Ring, model: &mut Model, random: &mut Random) {
 #[test]
 fn agrees_with_a_list_of_everything() {
     for seed in 1..=40u64 {
-        let mut random = Random(seed);
+        let mut random = Rng(seed);
         let chunks = 4 + random.below(12) as usize;
         let mut ring = Ring::with_chunks(8, chunks);
         let mut model = Model { all: Vec::new() };
@@ -207,7 +192,7 @@ fn agrees_with_a_list_of_everything() {
 
 #[test]
 fn a_forged_place_never_shows_payload_as_a_record() {
-    let mut random = Random(5);
+    let mut random = Rng(5);
     let mut ring = Ring::with_chunks(8, 8);
     let mut model = Model { all: Vec::new() };
     // Payload that looks like headers.

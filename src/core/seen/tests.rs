@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::shard::next_random;
+use crate::core::random;
 
 const AGE: Duration = Duration::from_millis(1000);
 
@@ -33,7 +33,7 @@ fn a_key_that_came_back_is_as_old_as_its_return() {
 fn it_knows_what_a_list_knows() {
     for seed in 1..=200u64 {
         let mut state = seed;
-        let mut random = move |below: u64| next_random(&mut state) % below;
+        let mut random = move |below: u64| random::next(&mut state) % below;
         let count_max = 1 + random(20) as usize;
         let mut seen = Seen::new(count_max, AGE);
         // Of each arrival: its key, its time, whether it is still known.

@@ -1,7 +1,7 @@
 //! Send and SendRaw: reserve first, which may refuse and then nothing has changed; then commit,
 //! which cannot fail. Every accepted Send ends in exactly one outcome.
 
-use super::{Handle, PendingSend, ShardCore, Stopping, Timer, connect::draining, next_random};
+use super::{Handle, PendingSend, ShardCore, Stopping, Timer, connect::draining};
 use crate::{
     core::{
         correlation::{Correlator, Kind},
@@ -9,6 +9,7 @@ use crate::{
         id::{ConnectionId, Place, Ticket},
         io::{Answer, Context, Effect, Effects, Outcome, Send, SocketKey},
         outbox::{Origin, Progress},
+        random,
         reason::{Certainty, Fault, FaultKind},
         time::Now,
     },
@@ -71,7 +72,7 @@ impl ShardCore {
             correlator.heard_nothing(now.mono);
         }
         let entropy = &mut self.entropy;
-        let payload = correlator.reserve(now.mono, rule, send.payload, own, &mut || next_random(entropy))?;
+        let payload = correlator.reserve(now.mono, rule, send.payload, own, &mut || random::next(entropy))?;
         // A prefix makes the message binary; everything else keeps its kind.
         let kind = if rule.forces_binary() { Kind::Binary } else { send.kind };
         if let Some(bucket) = connection.rates.as_mut().and_then(|rates| rates.sends.as_mut())

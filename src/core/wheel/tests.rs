@@ -1,21 +1,6 @@
 use super::*;
+use crate::core::random::Rng;
 use std::{collections::BTreeMap, time::Duration};
-
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 fn expire(wheel: &mut Wheel<u64>, now: Time) -> Vec<u64> {
     let mut fired = Vec::new();
@@ -89,14 +74,14 @@ struct Model {
     count: u64,
 }
 
-fn delay(random: &mut Random) -> Duration {
+fn delay(random: &mut Rng) -> Duration {
     // All scales: within a tick, each level, beyond all levels.
     let bits = random.below(58);
-    Duration::from_nanos(random.next() & ((1 << bits) - 1))
+    Duration::from_nanos(random.word() & ((1 << bits) - 1))
 }
 
 fn run(seed: u64, steps: u64) {
-    let mut random = Random(seed);
+    let mut random = Rng(seed);
     let mut now = Time::from_nanos(random.below(1 << 50));
     let mut wheel = Wheel::new(now);
     let mut model = Model { waiting: BTreeMap::new(), count: 0 };
@@ -148,7 +133,7 @@ fn agrees_with_a_sorted_map_over_long_virtual_time() {
 
 #[test]
 fn waking_by_next_alone_fires_each_timer_in_its_own_tick() {
-    let mut random = Random(99);
+    let mut random = Rng(99);
     let mut wheel = Wheel::new(Time::ZERO);
     let mut deadlines = Vec::new();
     for key in 0..500u64 {

@@ -1,33 +1,20 @@
 use super::*;
+use crate::core::random::Rng;
 use crate::core::reason::FaultKind;
 
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
+impl Rng {
     /// Of every magnitude.
     fn number(&mut self) -> u64 {
-        self.next() >> self.below(64)
+        self.word() >> self.below(64)
     }
 
     fn places(&mut self, max: usize) -> Vec<RingPlace> {
         let count = self.below(max as u64 + 1);
-        let mut incarnation = self.next();
+        let mut incarnation = self.word();
         (0..count)
             .map(|_| {
                 if self.below(4) == 0 {
-                    incarnation = self.next();
+                    incarnation = self.word();
                 }
                 (incarnation, self.number())
             })
@@ -40,7 +27,7 @@ impl Random {
             1 => Cursor::Connection {
                 epoch: self.number(),
                 seq: self.number(),
-                hint: (self.below(2) == 0).then(|| (self.next(), self.number())),
+                hint: (self.below(2) == 0).then(|| (self.word(), self.number())),
             },
             2 => Cursor::Filter { positions: self.places(CURSOR_POSITIONS_MAX) },
             3 => Cursor::Lifecycle { positions: self.places(9) },
@@ -65,7 +52,7 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn every_cursor_comes_back_and_fits_in_a_url() {
-    let mut random = Random(1);
+    let mut random = Rng(1);
     for _ in 0..5_000 {
         let cursor = random.cursor();
         let text = cursor.encode();
@@ -102,7 +89,7 @@ fn a_connections_cursor_is_short() {
 
 #[test]
 fn a_cut_or_damaged_cursor_is_refused() {
-    let mut random = Random(2);
+    let mut random = Rng(2);
     for _ in 0..60 {
         let cursor = random.cursor();
         let bytes = URL_SAFE_NO_PAD.decode(cursor.encode()).unwrap();
@@ -154,10 +141,10 @@ fn well_sealed_nonsense_is_refused() {
 
 #[test]
 fn random_bytes_never_panic_and_what_passes_is_stable() {
-    let mut random = Random(3);
+    let mut random = Rng(3);
     for round in 0..200_000u64 {
         let len = random.below(48) as usize;
-        let mut bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+        let mut bytes: Vec<u8> = (0..len).map(|_| random.word() as u8).collect();
         let text = match round % 3 {
             0 => String::from_utf8_lossy(&bytes).into_owned(),
             1 => URL_SAFE_NO_PAD.encode(&bytes),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::random::Rng;
 
 /// Captured from the earlier system: one send to `lobby`, and one broadcast.
 const LOBBY: &[u8] = b"lobby\x00{\"MESSAGE_ID\":\"chat.message\",\"message\":{\"ts\":1,\"seq\":2,\
@@ -68,14 +69,8 @@ fn what_would_stop_their_readers_is_refused_by_field() {
 
 #[test]
 fn garbage_never_panics() {
-    // xorshift64*
-    let mut state = 5_u64;
-    let mut next = || {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    };
+    let mut random = Rng(5);
+    let mut next = || random.word();
     for _ in 0..20_000 {
         let length = next() % 40;
         // Mostly what means something.

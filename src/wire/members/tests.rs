@@ -176,8 +176,8 @@ fn no_bytes_make_it_panic() {
     let mut state = 9;
     for _ in 0..20_000 {
         let mut bytes = seed.to_vec();
-        for _ in 0..1 + crate::core::shard::next_random(&mut state) % 4 {
-            let random = crate::core::shard::next_random(&mut state);
+        for _ in 0..1 + crate::core::random::next(&mut state) % 4 {
+            let random = crate::core::random::next(&mut state);
             let place = (random >> 8) as usize % bytes.len();
             match random % 3 {
                 0 => bytes[place] = (random >> 40) as u8,

@@ -1,29 +1,10 @@
 use super::*;
+use crate::core::random::Rng;
 
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1)).map(|_| self.next() as u8).collect()
-    }
-}
-
-fn message(random: &mut Random) -> Message {
-    let count = 1 + random.below(ROOMS_PER_SEND_MAX);
-    let mut names: Vec<String> = (0..count).map(|_| format!("r{}é", random.below(1000))).collect();
-    if random.below(3) == 0 {
+fn message(random: &mut Rng) -> Message {
+    let count = 1 + random.index(ROOMS_PER_SEND_MAX);
+    let mut names: Vec<String> = (0..count).map(|_| format!("r{}é", random.index(1000))).collect();
+    if random.index(3) == 0 {
         names.push(String::new());
     }
     names.sort();
@@ -36,19 +17,19 @@ fn message(random: &mut Random) -> Message {
         },
         at: Position { epoch: u64::MAX - name.len() as u64, offset: name.len() as u64 },
     };
-    let text = random.below(2) == 0;
+    let text = random.index(2) == 0;
     Message {
         kind: if text { Kind::Text } else { Kind::Binary },
         payload: if text { "text \0 é".into() } else { random.bytes(100).into() },
-        wall: Wall::from_unix_nanos(1_700_000_000_000_000_000 + random.next() % (1 << 40)).to_micros(),
+        wall: Wall::from_unix_nanos(1_700_000_000_000_000_000 + random.word() % (1 << 40)).to_micros(),
         places: names.iter().map(place).collect(),
-        from: (random.below(2) == 0).then(|| "instance-1".into()),
+        from: (random.index(2) == 0).then(|| "instance-1".into()),
     }
 }
 
 #[test]
 fn what_is_written_is_read() {
-    let mut random = Random(7);
+    let mut random = Rng(7);
     for _ in 0..2000 {
         let message = message(&mut random);
         let bytes = Bytes::from(encode(&message));
@@ -78,15 +59,15 @@ fn the_layout_stands() {
 
 #[test]
 fn garbage_is_refused_and_never_panics() {
-    let mut random = Random(11);
+    let mut random = Rng(11);
     for _ in 0..20_000 {
         let _ = decode(&random.bytes(200).into());
         let mut bytes = encode(&message(&mut random));
-        for _ in 0..=random.below(3) {
-            let place = random.below(bytes.len());
-            bytes[place] = random.next() as u8;
+        for _ in 0..=random.index(3) {
+            let place = random.index(bytes.len());
+            bytes[place] = random.word() as u8;
         }
-        bytes.truncate(random.below(bytes.len() + 1));
+        bytes.truncate(random.index(bytes.len() + 1));
         let bytes = Bytes::from(bytes);
         // What is taken is what the encoder writes: nothing is read in two ways.
         if let Ok(read) = decode(&bytes) {

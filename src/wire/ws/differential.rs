@@ -8,6 +8,7 @@
 //! And it judges a frame when it is whole, where we judge its head and each byte of its text as they
 //! come: when we refused, it is given the rest of the frame as zeros before its verdict is asked.
 
+use crate::core::random::Rng;
 use std::io::{self, Read, Write};
 
 use tokio_tungstenite::tungstenite::{
@@ -18,7 +19,7 @@ use tokio_tungstenite::tungstenite::{
 use super::{
     Bounds, Decoder, Role, Violation, ViolationKind,
     head::{CONTROL_TOO_LONG, NOT_MINIMAL},
-    tests::support::{Got, Length, ROLES, Random, Raw, frame},
+    tests::support::{Got, Length, ROLES, Raw, frame},
 };
 
 const BOUNDS: Bounds = Bounds { message_bytes_max: 5000, fragments_max: u32::MAX };
@@ -46,7 +47,7 @@ struct Tally {
 
 #[test]
 fn agrees_with_tungstenite() {
-    let mut random = Random(0x0bad_cafe_1234_5678);
+    let mut random = Rng(0x0bad_cafe_1234_5678);
     let mut tally = Tally::default();
     for round in 0..ROUNDS {
         let role = ROLES[round % 2];
@@ -56,7 +57,7 @@ fn agrees_with_tungstenite() {
         if outcome.is_err() {
             for_them.extend([0; BOUNDS.message_bytes_max + 14]);
         }
-        let (theirs, verdict) = oracle(for_them, role, 1 + random.below(900));
+        let (theirs, verdict) = oracle(for_them, role, 1 + random.index(900));
         compare(&mut tally, (&ours, outcome), (&theirs, &verdict)).unwrap_or_else(|what| {
             panic!("round {round}, {role:?}: {what}\n{bytes:x?}\n{ours:?}\n{theirs:?}")
         });
@@ -139,14 +140,14 @@ fn kinds_agree(ours: Violation, theirs: &Error) -> Result<(), String> {
     if agree { Ok(()) } else { Err(format!("we: {ours:?}, they: {theirs:?}")) }
 }
 
-fn decode(bytes: &[u8], role: Role, random: &mut Random) -> (Vec<Got>, Result<(), Violation>) {
+fn decode(bytes: &[u8], role: Role, random: &mut Rng) -> (Vec<Got>, Result<(), Violation>) {
     let mut decoder = Decoder::new(role);
     let mut events = Vec::new();
-    let longest = random.pick(&[1, 3, 20, 1000, 100_000]);
+    let longest = *random.pick(&[1, 3, 20, 1000, 100_000]);
     let mut rest = bytes.to_vec();
     let mut rest = rest.as_mut_slice();
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at_mut((1 + random.below(longest)).min(rest.len()));
+        let (piece, after) = rest.split_at_mut((1 + random.index(longest)).min(rest.len()));
         if let Err(violation) = decoder.feed(&BOUNDS, piece, &mut |event| events.push(event.into())) {
             return (events, Err(violation));
         }
@@ -221,15 +222,15 @@ impl Write for Stream {
 }
 
 /// The bytes of a few frames, most of them right; some scripts are damaged afterwards.
-fn script(random: &mut Random, role: Role) -> Vec<u8> {
+fn script(random: &mut Rng, role: Role) -> Vec<u8> {
     let mut frames = Vec::new();
     let mut fragmented = false;
-    for _ in 0..1 + random.below(10) {
+    for _ in 0..1 + random.index(10) {
         frames.push(next_frame(random, &mut fragmented));
     }
     let mut bytes = Vec::new();
     for raw in frames {
-        let raw = match random.below(200) {
+        let raw = match random.index(200) {
             0 => raw.wrongly_masked(),
             1 => {
                 let len = raw.payload.len() as u64;
@@ -239,49 +240,50 @@ fn script(random: &mut Random, role: Role) -> Vec<u8> {
         };
         raw.put(&mut bytes, role);
     }
-    match random.below(10) {
-        0 => bytes.truncate(random.below(bytes.len() + 1)),
+    match random.index(10) {
+        0 => bytes.truncate(random.index(bytes.len() + 1)),
         1 => flip_bit(random, &mut bytes),
         2 if chance(random, 50) => {
             for _ in 0..3 {
                 flip_bit(random, &mut bytes);
             }
         }
-        3 => bytes.insert(random.below(bytes.len() + 1), random.next() as u8),
+        3 => bytes.insert(random.index(bytes.len() + 1), random.word() as u8),
         4 => {
-            bytes.remove(random.below(bytes.len()));
+            bytes.remove(random.index(bytes.len()));
         }
         _ => {}
     }
     bytes
 }
 
-fn chance(random: &mut Random, percent: usize) -> bool {
-    random.below(100) < percent
+fn chance(random: &mut Rng, percent: usize) -> bool {
+    random.index(100) < percent
 }
 
-fn flip_bit(random: &mut Random, bytes: &mut [u8]) {
+fn flip_bit(random: &mut Rng, bytes: &mut [u8]) {
     // The heads are where it matters.
-    let near = random.pick(&[4, 16, 64, usize::MAX]).min(bytes.len());
-    bytes[random.below(near)] ^= 1 << random.below(8);
+    let near = bytes.len().min(*random.pick(&[4, 16, 64, usize::MAX]));
+    bytes[random.index(near)] ^= 1 << random.index(8);
 }
 
-fn next_frame(random: &mut Random, fragmented: &mut bool) -> Raw {
-    match random.below(20) {
-        0..=2 => return frame(random.pick(&[0x89, 0x8a]), vec![b'p'; random.pick(&[0, 1, 60, 125])]),
+fn next_frame(random: &mut Rng, fragmented: &mut bool) -> Raw {
+    match random.index(20) {
+        0..=2 => return frame(*random.pick(&[0x89, 0x8a]), vec![b'p'; *random.pick(&[0, 1, 60, 125])]),
         3 if chance(random, 60) => return close_frame(random),
-        4 if chance(random, 10) => return frame(random.next() as u8, payload(random)),
+        4 if chance(random, 10) => return frame(random.word() as u8, payload(random)),
         _ => {}
     }
     let last = chance(random, 60);
-    let opcode = if *fragmented { 0 } else { random.pick(&[1, 1, 2]) };
+    let opcode = if *fragmented { 0 } else { *random.pick(&[1, 1, 2]) };
     *fragmented = !last;
     frame(opcode | if last { 0x80 } else { 0 }, payload(random))
 }
 
-fn close_frame(random: &mut Random) -> Raw {
-    let code: u16 = random.pick(&[1000, 1001, 1004, 1005, 1006, 1010, 1014, 1015, 2999, 3000, 4999, 5000, 0]);
-    let body = match random.below(8) {
+fn close_frame(random: &mut Rng) -> Raw {
+    let code: u16 =
+        *random.pick(&[1000, 1001, 1004, 1005, 1006, 1010, 1014, 1015, 2999, 3000, 4999, 5000, 0]);
+    let body = match random.index(8) {
         0 => Vec::new(),
         1 => vec![3],
         2 => [&code.to_be_bytes()[..], b"cut \xe2\x82"].concat(),
@@ -291,15 +293,15 @@ fn close_frame(random: &mut Random) -> Raw {
     frame(0x88, body)
 }
 
-fn payload(random: &mut Random) -> Vec<u8> {
+fn payload(random: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     let target = if chance(random, 3) {
-        random.pick(&[1000, 2500, 4999, 5000, 5001])
+        *random.pick(&[1000, 2500, 4999, 5000, 5001])
     } else {
-        random.pick(&[0, 1, 3, 12, 12, 12, 30, 124, 126, 140])
+        *random.pick(&[0, 1, 3, 12, 12, 12, 30, 124, 126, 140])
     };
     while bytes.len() < target {
-        let character = char::from_u32(random.pick(&[0x61, 0x7f, 0xe9, 0x7ff, 0x20ac, 0xffff, 0x1f600]));
+        let character = char::from_u32(*random.pick(&[0x61, 0x7f, 0xe9, 0x7ff, 0x20ac, 0xffff, 0x1f600]));
         let character = character.expect("a character");
         if bytes.len() + character.len_utf8() > target {
             bytes.push(b'.');
@@ -308,11 +310,11 @@ fn payload(random: &mut Random) -> Vec<u8> {
         }
     }
     if chance(random, 3) {
-        bytes.truncate(random.below(bytes.len() + 1));
+        bytes.truncate(random.index(bytes.len() + 1));
     }
     if chance(random, 2) && !bytes.is_empty() {
-        let at = random.below(bytes.len());
-        bytes[at] = random.pick(&[0x80, 0xc0, 0xed, 0xf4, 0xff]);
+        let at = random.index(bytes.len());
+        bytes[at] = *random.pick(&[0x80, 0xc0, 0xed, 0xf4, 0xff]);
     }
     bytes
 }

@@ -2,6 +2,7 @@ mod cases;
 pub(super) mod support;
 
 use super::*;
+use crate::core::random::Rng;
 use cases::{BIN, CONT, FIN, PING, TEXT};
 use support::*;
 
@@ -244,15 +245,15 @@ fn a_long_message_is_moved_a_few_times_only() {
 
 #[test]
 fn random_bytes_have_one_verdict_however_they_are_cut() {
-    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut random = Rng(0x1234_5678_9abc_def1);
     for _ in 0..20_000 {
-        let role = random.pick(&ROLES);
-        let mut bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
+        let role = *random.pick(&ROLES);
+        let mut bytes: Vec<u8> = (0..random.index(40)).map(|_| random.word() as u8).collect();
         if let Some(first) = bytes.first_mut() {
-            *first = random.pick(&[0x81, 0x82, 0x01, 0x02, 0x89, 0x8a, 0x88, *first]);
+            *first = *random.pick(&[0x81, 0x82, 0x01, 0x02, 0x89, 0x8a, 0x88, *first]);
         }
         let whole = feed_all(role, &BOUNDS, [&bytes[..]].into_iter());
-        let size = 1 + random.below(5);
+        let size = 1 + random.index(5);
         assert_eq!(feed_all(role, &BOUNDS, bytes.chunks(size)), whole, "{bytes:x?}");
     }
 }

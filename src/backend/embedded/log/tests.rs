@@ -1,5 +1,6 @@
 use super::*;
 use crate::backend::embedded::disk::{RealDisk, faulty::FaultyDisk};
+use crate::core::random::Rng;
 use std::sync::atomic::Ordering::SeqCst;
 
 fn tools() -> Tools {
@@ -233,17 +234,6 @@ fn few_files_stay_open() {
     assert_eq!(log.segments(), 200);
     assert_eq!(read_all(&mut log, &mut files).0.len(), 200);
     assert!(files.len() <= crate::limits::LOG_FILES_OPEN_MAX);
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// Any script of appends, reads, retention, restarts and crashes against a plain vector.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::backend::embedded::disk::{RealDisk, faulty::FaultyDisk};
+use crate::core::random::Rng;
 use std::{collections::VecDeque, fs, path::Path, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -111,13 +112,8 @@ fn the_bound_holds_and_space_comes_back() {
 #[test]
 fn any_script_is_a_queue() {
     for seed in 1..=8u64 {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut below = |bound: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % bound
-        };
+        let mut random = Rng(seed);
+        let mut below = |bound| random.below(bound);
         let mut dir = tempfile::tempdir().unwrap();
         let mut rig = Rig::open(dir.path(), 60_000);
         let mut model: VecDeque<Vec<u8>> = VecDeque::new();

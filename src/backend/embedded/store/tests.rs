@@ -1,5 +1,6 @@
 use super::*;
 use crate::backend::embedded::disk::{RealDisk, faulty::FaultyDisk};
+use crate::core::random::Rng;
 use std::{collections::BTreeMap, sync::atomic::Ordering::SeqCst, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -195,13 +196,8 @@ fn damage_anywhere_is_either_harmless_or_refused() {
     let killed = fs::read(&path).unwrap();
     rig.close();
     let closed = fs::read(&path).unwrap();
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let mut below = |bound: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % bound as u64) as usize
-    };
+    let mut random = Rng(1);
+    let mut below = |bound| random.index(bound);
     let mut refused = 0;
     for round in 0..120 {
         let mut bytes = if round % 2 == 0 { killed.clone() } else { closed.clone() };

@@ -2,6 +2,7 @@ use super::*;
 use crate::limits::{FIFO_RESYNC_DEFAULT, FIFO_RESYNC_MAX, LATE_IDS_AGE, LATE_IDS_MAX};
 
 mod model;
+mod script;
 
 const START: Time = Time::from_millis(5_000);
 

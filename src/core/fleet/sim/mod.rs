@@ -4,6 +4,8 @@
 //!
 //! `WSM_SEEDS=50000 cargo test --lib --no-default-features fleet::sim` runs more, `WSM_SEED=7` one.
 
+mod callers;
+mod faults;
 mod oracle;
 mod store;
 mod world;
@@ -13,10 +15,12 @@ use super::{
     io::Claim,
     *,
 };
-use crate::core::{simulation, time::Wall};
+use crate::core::{random::Rng, simulation, time::Wall};
+use bytes::Bytes;
+use callers::{Planned, Wants};
 use std::collections::VecDeque;
 use store::{Manner, Op, Store};
-use world::{Event, Instance, Rng};
+use world::{Event, Instance};
 
 const TRACE_LINES: usize = 60;
 const WALL_MILLIS: u64 = 1_700_000_000_000;

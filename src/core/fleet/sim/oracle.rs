@@ -1,9 +1,6 @@
 //! What must be true at every step, and what at the end.
 
-use super::{
-    world::{Event, Planned, Wants},
-    *,
-};
+use super::*;
 
 macro_rules! need {
     ($holds:expr, $($why:tt)*) => {
@@ -79,7 +76,7 @@ impl World {
             FleetEffect::Left => {
                 self.note(at, "has left", "");
                 self.stop(at);
-                let wait = self.rng.millis(100, 5000);
+                let wait = self.rng.nanos(100, 5000);
                 self.after(wait, Event::Start(at));
             }
             FleetEffect::Members(_) | FleetEffect::Trouble(_) => {}
@@ -137,7 +134,7 @@ impl World {
             self.instances[at].dialling.insert(id.clone());
             let what =
                 if self.rng.chance(750) { Planned::Dialled(id, epoch) } else { Planned::DialFailed(id) };
-            let wait = self.rng.millis(1, 400);
+            let wait = self.rng.nanos(1, 400);
             self.after(wait, Event::Later { at, life, what });
         }
     }

@@ -3,31 +3,6 @@
 
 use super::*;
 
-/// SplitMix64 under a seed; every choice of a run comes from here.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        next_random(&mut self.0)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-
-    pub fn millis(&mut self, from: u64, to: u64) -> u64 {
-        from * MILLI + self.below((to - from) * MILLI + 1)
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
-
 pub enum Event {
     /// Of one life of one instance.
     Apply {
@@ -54,37 +29,6 @@ pub enum Event {
     Start(usize),
     Left(usize, u64),
     Heal,
-}
-
-/// What a shard or an edge does next.
-pub enum Planned {
-    Dialled(ConnectionId, u64),
-    DialFailed(ConnectionId),
-    TakeOver(ConnectionId, u64),
-    Again(ConnectionId),
-    HandOver(ConnectionId, usize),
-    Forget(ConnectionId),
-}
-
-/// Why a caller waits.
-#[derive(Debug)]
-pub enum Wants {
-    /// The last: it is not held yet.
-    Store(ConnectionId, u64, bool),
-    Claim(ConnectionId),
-    Forget(ConnectionId),
-    Transfer(ConnectionId, u64, usize),
-    /// From which instance it comes.
-    Expect(ConnectionId, usize),
-}
-
-impl Wants {
-    fn id(&self) -> &ConnectionId {
-        match self {
-            Wants::Store(id, ..) | Wants::Expect(id, _) => id,
-            Wants::Claim(id) | Wants::Forget(id) | Wants::Transfer(id, ..) => id,
-        }
-    }
 }
 
 pub struct Instance {
@@ -117,7 +61,7 @@ impl World {
             .map(|_| Instance {
                 fleet: None,
                 life: 0,
-                boot_ahead: rng.millis(1, 10_000_000),
+                boot_ahead: rng.nanos(1, 10_000_000),
                 wall_ahead: if rolls_back { 0 } else { rng.below(4_000) as i64 - 2_000 },
                 paused_until: 0,
                 cut_to: false,
@@ -132,7 +76,7 @@ impl World {
                 tick_at: 0,
             })
             .collect();
-        let manner = rng.pick(&[Manner::Redis, Manner::Strict]);
+        let manner = *rng.pick(&[Manner::Redis, Manner::Strict]);
         let mut world = World {
             canary,
             now: 0,
@@ -141,8 +85,8 @@ impl World {
             instances,
             store: Store::new(manner),
             snapshot: BTreeMap::new(),
-            deadline: rng.millis(1000, 3500),
-            fails: rng.pick(&[0, 10, 50, 200]),
+            deadline: rng.nanos(1000, 3500),
+            fails: *rng.pick(&[0, 10, 50, 200]),
             stalled_until: 0,
             rolls_back,
             rolled_back: None,
@@ -158,7 +102,7 @@ impl World {
             rng,
         };
         for at in 0..world.instances.len() {
-            let wait = world.rng.millis(0, 3000);
+            let wait = world.rng.nanos(0, 3000);
             world.after(wait, Event::Start(at));
         }
         world.after(500 * MILLI, Event::Fault);
@@ -291,7 +235,7 @@ impl World {
         if self.instances[at].fleet.is_some() {
             return;
         }
-        let (word, seed) = (format!("{:08x}", self.rng.next() as u32), self.rng.next());
+        let (word, seed) = (format!("{:08x}", self.rng.word() as u32), self.rng.word());
         // Two of the three share their host's name.
         let name = ["pod-a", "pod-b", "pod-b"][at];
         let mut setup = FleetSetup::new(name, &word, &format!("10.0.0.{at}:5002"), seed);
@@ -307,7 +251,7 @@ impl World {
         self.note(at, "starts", &word);
         self.step(at, |fleet, now, fx| fleet.tick(now, fx));
         if !self.healed {
-            let wait = self.rng.millis(100, 1500);
+            let wait = self.rng.nanos(100, 1500);
             self.after(wait, Event::Caller(at));
         }
     }
@@ -336,94 +280,13 @@ impl World {
         instance.paused_until = 0;
     }
 
-    fn fault(&mut self) {
-        if self.healed {
-            return;
-        }
-        let wait = self.rng.millis(200, 4000);
-        self.after(wait, Event::Fault);
-        let at = self.rng.below(3) as usize;
-        match self.rng.below(100) {
-            0..10 => {
-                self.note(at, "crashes", "");
-                self.stats.crashes += 1;
-                self.stop(at);
-                let wait = self.rng.millis(100, 20_000);
-                self.after(wait, Event::Start(at));
-            }
-            10..25 => {
-                let both = self.rng.below(3);
-                self.instances[at].cut_to = both != 1;
-                self.instances[at].cut_from = both != 0;
-                self.note(at, "is cut off", &both.to_string());
-            }
-            25..50 => {
-                for instance in &mut self.instances {
-                    (instance.cut_to, instance.cut_from) = (false, false);
-                }
-                self.note(at, "all are joined again", "");
-            }
-            50..60 => {
-                let wait = self.rng.millis(500, 20_000);
-                self.instances[at].paused_until = self.now + wait;
-                self.note(at, "pauses", &(wait / MILLI).to_string());
-            }
-            60..66 => {
-                self.note(at, "suspended for an hour", "");
-                self.instances[at].boot_ahead += 3_600_000 * MILLI;
-                self.step(at, |fleet, now, fx| fleet.tick(now, fx));
-            }
-            66..76 if !self.rolls_back => {
-                self.instances[at].wall_ahead += self.rng.below(7_200_000) as i64 - 3_600_000;
-            }
-            76..84 => {
-                self.stalled_until = self.now + self.rng.millis(500, 6000);
-                self.note(at, "the store stalls", "");
-            }
-            84..90 => self.leave(at),
-            90..95 if self.rolls_back => self.snapshot = self.store.docs.clone(),
-            95..98 if self.rolls_back && !self.snapshot.is_empty() => {
-                self.note(at, "the store goes back", "");
-                self.store.docs = self.snapshot.clone();
-                self.rolled_back = Some(self.now);
-                self.stats.rollbacks += 1;
-            }
-            _ => {}
-        }
-    }
-
-    fn leave(&mut self, at: usize) {
-        if self.instances[at].fleet.is_none() || self.instances[at].leaving {
-            return;
-        }
-        self.note(at, "leaves", "");
-        self.instances[at].leaving = true;
-        let life = self.instances[at].life;
-        self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Leave, fx));
-        let wait = self.rng.millis(100, 5000);
-        self.after(wait, Event::Left(at, life));
-    }
-
-    fn heal(&mut self) {
-        self.note(0, "the world heals", "");
-        self.healed = true;
-        self.fails = 0;
-        self.stalled_until = 0;
-        for at in 0..self.instances.len() {
-            let instance = &mut self.instances[at];
-            (instance.cut_to, instance.cut_from) = (false, false);
-            instance.paused_until = instance.paused_until.min(self.now);
-            self.after(MILLI, Event::Start(at));
-        }
-    }
-
     /// One operation on its way to the store and back.
     pub fn send(&mut self, at: usize, ticket: DocTicket, op: Op) {
         let instance = &self.instances[at];
         let (life, cut_to, cut_from) = (instance.life, instance.cut_to, instance.cut_from);
         let unknown = DocAnswer::Unknown("no answer".into());
-        let there = self.rng.millis(1, 200);
-        let mut back = self.rng.millis(1, 300);
+        let there = self.rng.nanos(1, 200);
+        let mut back = self.rng.nanos(1, 300);
         if self.stalled_until > self.now {
             back += self.stalled_until - self.now;
         }
@@ -433,7 +296,7 @@ impl World {
         }
         if fault == 1 {
             // It arrives when its caller waits no more.
-            let late = self.rng.millis(500, 2500);
+            let late = self.rng.nanos(500, 2500);
             self.after(self.deadline.min(late), Event::Answer { at, life, ticket, answer: unknown });
             return self.after(late, Event::Apply { at, life, ticket, op, tell: None });
         }
@@ -445,137 +308,4 @@ impl World {
             self.after(wait, Event::Answer { at, life, ticket, answer: unknown });
         }
     }
-
-    fn caller(&mut self, at: usize) {
-        if self.healed || self.instances[at].fleet.is_none() || self.instances[at].leaving {
-            return;
-        }
-        let wait = self.rng.millis(100, 3000);
-        self.after(wait, Event::Caller(at));
-        let held: Vec<(ConnectionId, u64)> =
-            self.instances[at].held.iter().map(|(id, epoch)| (id.clone(), *epoch)).collect();
-        let held: Vec<_> = held.into_iter().filter(|(id, _)| !self.is_busy(at, id)).collect();
-        match self.rng.below(10) {
-            0..3 if self.standing.len() < 40 => {
-                self.next_id += 1;
-                let id = ConnectionId::parse(&format!("minted-{}", self.next_id)).unwrap();
-                let epoch = self.clocks(at).wall.unix_millis();
-                self.store(at, id, epoch);
-            }
-            3..5 => {
-                let id = ConnectionId::parse(&format!("chosen-{}", self.rng.below(12))).unwrap();
-                if !self.instances[at].held.contains_key(&id) && !self.is_busy(at, &id) {
-                    let asker = self.asker(at, Wants::Claim(id.clone()));
-                    self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Claim { asker, id }, fx));
-                }
-            }
-            _ if held.is_empty() => {}
-            5..8 => {
-                let (id, epoch) = held[self.rng.below(held.len() as u64) as usize].clone();
-                self.store(at, id, epoch);
-            }
-            8 => {
-                let (id, _) = held[self.rng.below(held.len() as u64) as usize].clone();
-                self.planned(at, Planned::Forget(id));
-            }
-            _ => {
-                let (id, _) = held[self.rng.below(held.len() as u64) as usize].clone();
-                self.offer(at, id);
-            }
-        }
-    }
-
-    /// The other one is asked first.
-    fn offer(&mut self, at: usize, id: ConnectionId) {
-        let members = self.instances[at].fleet.as_ref().map(|fleet| fleet.members());
-        let members = members.unwrap_or_else(|| Arc::from([]));
-        if members.is_empty() {
-            return;
-        }
-        let to = members[self.rng.below(members.len() as u64) as usize].incarnation.clone();
-        let other = self
-            .instances
-            .iter()
-            .position(|instance| instance.fleet.as_ref().is_some_and(|fleet| fleet.me().incarnation == to));
-        let Some(other) = other else { return };
-        let asker = self.asker(other, Wants::Expect(id.clone(), at));
-        self.step(other, |fleet, now, fx| fleet.handle(now, FleetInput::Expect { asker, id }, fx));
-    }
-
-    fn hand_over(&mut self, at: usize, id: ConnectionId, other: usize) {
-        let Some(epoch) = self.instances[at].held.get(&id).copied() else {
-            return self.planned(other, Planned::Forget(id));
-        };
-        let Some(to) = self.instances[other].fleet.as_ref().map(|fleet| fleet.me().incarnation.clone())
-        else {
-            return;
-        };
-        self.stats.transfers += 1;
-        self.instances[at].held.remove(&id);
-        let epoch = epoch + 1;
-        let document = document(&id, epoch, self.rng.next());
-        let asker = self.asker(at, Wants::Transfer(id.clone(), epoch, other));
-        let input = FleetInput::Transfer { asker, id, to, epoch, document };
-        self.step(at, |fleet, now, fx| fleet.handle(now, input, fx));
-    }
-
-    pub fn planned(&mut self, at: usize, what: Planned) {
-        if self.instances[at].fleet.is_none() {
-            return;
-        }
-        match what {
-            Planned::Dialled(id, epoch) => {
-                self.instances[at].dialling.remove(&id);
-                let epoch = epoch.max(self.clocks(at).wall.unix_millis());
-                self.store(at, id, epoch);
-            }
-            Planned::DialFailed(id) => {
-                self.instances[at].dialling.remove(&id);
-                self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Unclaim { id }, fx));
-            }
-            Planned::TakeOver(id, epoch) => self.store(at, id, epoch),
-            Planned::Again(id) => {
-                if let Some(epoch) = self.instances[at].held.get(&id).copied() {
-                    self.store(at, id, epoch);
-                }
-            }
-            Planned::HandOver(id, other) => self.hand_over(at, id, other),
-            Planned::Forget(id) => {
-                // What a late write brings back begins anew.
-                self.epochs.remove(&id);
-                self.standing.remove(&id);
-                self.instances[at].held.remove(&id);
-                let asker = self.asker(at, Wants::Forget(id.clone()));
-                self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Forget { asker, id }, fx));
-            }
-        }
-    }
-
-    pub fn store(&mut self, at: usize, id: ConnectionId, epoch: u64) {
-        let document = document(&id, epoch, self.rng.next());
-        let fresh = !self.instances[at].held.contains_key(&id);
-        let asker = self.asker(at, Wants::Store(id.clone(), epoch, fresh));
-        let input = FleetInput::Store { asker, id, epoch, document };
-        self.step(at, |fleet, now, fx| fleet.handle(now, input, fx));
-    }
-
-    /// Something else is being done about it; a shard knows.
-    fn is_busy(&self, at: usize, id: &ConnectionId) -> bool {
-        let instance = &self.instances[at];
-        instance.dialling.contains(id) || instance.asked.values().any(|wants| wants.id() == id)
-    }
-
-    pub fn asker(&mut self, at: usize, wants: Wants) -> Asker {
-        self.next_asker += 1;
-        let asker = Asker(self.next_asker);
-        self.instances[at].asked.insert(asker, wants);
-        asker
-    }
-}
-
-fn document(id: &ConnectionId, epoch: u64, nonce: u64) -> Bytes {
-    format!(
-        "{{\"id\":\"{id}\",\"url\":\"ws://a/\",\"status\":\"Connected\",\"epoch\":{epoch},\"nonce\":{nonce}}}"
-    )
-    .into()
 }

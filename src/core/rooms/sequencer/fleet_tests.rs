@@ -1,11 +1,14 @@
 //! Three instances that come, crash, leave and stall, with views of one another that lag, and words
 //! that take their time: no number is given twice, order is kept, and no loss is silent.
 
+mod upset;
+mod words;
+
 use super::{
-    model_tests::Random,
     tests::{now, post, room, rules_of},
     *,
 };
+use crate::core::random::Rng;
 use crate::core::{correlation::Kind, time::Wall};
 use std::collections::VecDeque;
 
@@ -63,7 +66,7 @@ struct World {
     refused: usize,
     millis: u64,
     next: u64,
-    random: Random,
+    random: Rng,
     trouble: Trouble,
 }
 
@@ -78,7 +81,7 @@ impl World {
             refused: 0,
             millis: 0,
             next: 0,
-            random: Random(seed),
+            random: Rng(seed),
             trouble,
         };
         for number in 0..3 {
@@ -181,117 +184,6 @@ impl World {
         }
     }
 
-    /// Asks for the room where it is now, as far as this instance sees.
-    fn ask(&mut self, number: usize, room: &RoomName) {
-        let node = &self.nodes[number];
-        let first = node.sequencer.choice().first(room).clone();
-        let heard = &node.heard[room];
-        if heard.source.as_ref().is_some_and(|(_, source)| *source == first) {
-            return;
-        }
-        let (last, at) = (heard.last, now(self.millis));
-        let Some(there) = self.find(&first).filter(|there| self.runs(*there)) else { return };
-        let subscriber = number as u64;
-        self.nodes[there].sequencer.unsubscribe(subscriber, room);
-        let Ok(head) = self.nodes[there].sequencer.subscribe(subscriber, room, last, at) else { return };
-        let heard = self.nodes[number].heard.get_mut(room).unwrap();
-        heard.known = heard.known.max(head);
-        heard.source = Some((there, first));
-        self.refill(number, room);
-    }
-
-    /// As a home does that sees a hole, or was away.
-    fn refill(&mut self, number: usize, room: &RoomName) {
-        let heard = &self.nodes[number].heard[room];
-        let (Some((there, _)), whole) = (heard.source.clone(), heard.whole) else { return };
-        let at = now(self.millis);
-        let Ok(kept) = self.nodes[there].sequencer.since(room, Some(whole), 100_000, at) else { return };
-        let heard = self.nodes[number].heard.get_mut(room).unwrap();
-        heard.whole = heard.whole.max(kept.head);
-        for message in kept.messages {
-            heard.got.insert((message.at(room).unwrap(), id(&message)));
-        }
-    }
-
-    fn send(&mut self, number: usize, out: Vec<Out>) {
-        for word in out {
-            let to = match &word {
-                Out::Message { to, room, at, message } => {
-                    let known = *self.numbers.entry((room.clone(), *at)).or_insert(id(message));
-                    assert_eq!(known, id(message), "{room} {at:?} twice");
-                    *to
-                }
-                Out::Over { to, .. } => *to,
-            };
-            let due = self.millis + self.random.below(300);
-            let queue = &mut self.nodes[number].sent;
-            let due = queue.back().map_or(due, |(last, ..)| due.max(*last));
-            queue.push_back((due, to as usize, word));
-        }
-    }
-
-    fn deliver(&mut self) {
-        for from in 0..3 {
-            while self.nodes[from].sent.front().is_some_and(|(due, ..)| *due <= self.millis) {
-                let (_, to, word) = self.nodes[from].sent.pop_front().unwrap();
-                if !self.nodes[to].alive {
-                    continue;
-                }
-                match word {
-                    Out::Over { room, .. } => {
-                        let heard = self.nodes[to].heard.get_mut(&room).unwrap();
-                        heard.source.take_if(|(source, _)| *source == from);
-                    }
-                    Out::Message { room, at, message, .. } => {
-                        let heard = self.nodes[to].heard.get_mut(&room).unwrap();
-                        if at <= heard.last {
-                            continue;
-                        }
-                        heard.last = at;
-                        heard.known = heard.known.max(at);
-                        heard.got.insert((at, id(&message)));
-                        if at.epoch == heard.whole.epoch && at.offset == heard.whole.offset + 1 {
-                            heard.whole = at;
-                        } else if at > heard.whole {
-                            self.refill(to, &room);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn queue(&mut self, from: usize, moves: Vec<Move>) {
-        let me = self.nodes[from].me.clone();
-        for handed in moves {
-            let due = self.millis + self.random.below(500);
-            self.moves.push((due, from, me.clone(), handed));
-        }
-    }
-
-    fn hand_over(&mut self) {
-        for (due, from, me, handed) in std::mem::take(&mut self.moves) {
-            let Some(there) = self.find(&handed.to) else { continue };
-            if due > self.millis || !self.runs(there) || !self.runs(from) {
-                let lost = !self.nodes[from].alive || !self.nodes[there].alive;
-                if !lost {
-                    self.moves.push((due, from, me, handed));
-                }
-                continue;
-            }
-            let mut out = Vec::new();
-            let Move { number, leaving, rooms, .. } = handed.clone();
-            let part = Part { number: (number, 0), leaving, last: true, rooms };
-            let onward = self.nodes[there].sequencer.adopt(&me, part, now(self.millis), &mut out);
-            self.send(there, out);
-            self.queue(there, onward);
-            if self.random.below(4) == 0 {
-                // The answer was lost: it comes again.
-                self.moves.push((self.millis + 300, from, me, handed));
-            }
-        }
-    }
-
     fn may_number(&self, number: usize) -> bool {
         self.runs(number) && self.millis < self.nodes[number].lease
     }
@@ -370,71 +262,13 @@ impl World {
         }
     }
 
-    fn upset(&mut self) {
-        let number = self.random.below(3) as usize;
-        if !self.runs(number) || self.nodes[number].leaving {
-            return;
-        }
-        let quiet = self.nodes.iter().all(|node| node.alive && node.stalled_until <= self.millis);
-        // Where who leaves sees one that has just come, and the next does not yet, numbers begin anew:
-        // that is announced, but it is a loss.
-        let seen = self.nodes.iter().all(|node| node.joined + 5_000 < self.millis);
-        let orderly = quiet && (seen || self.trouble == Trouble::CrashesAndStalls);
-        match self.random.below(3) {
-            0 if self.trouble == Trouble::CrashesAndStalls && quiet => {
-                self.nodes[number].alive = false;
-                self.nodes[number].sent.clear();
-                self.cut(number);
-            }
-            1 if self.trouble == Trouble::CrashesAndStalls && quiet => {
-                self.nodes[number].stalled_until = self.millis + self.random.below(30_000);
-            }
-            2 if orderly => self.leave(number),
-            _ => {}
-        }
-    }
-
-    /// Streams from it are over: who listened finds that out.
-    fn cut(&mut self, number: usize) {
-        for node in &mut self.nodes {
-            for heard in node.heard.values_mut() {
-                heard.source.take_if(|(source, _)| *source == number);
-            }
-        }
-        for node in &mut self.nodes {
-            node.sequencer.gone(number as u64);
-        }
-    }
-
-    fn leave(&mut self, number: usize) {
-        let mut out = Vec::new();
-        let at = now(self.millis);
-        self.nodes[number].leaving = true;
-        let moves = self.nodes[number].sequencer.leave(at, &mut out);
-        self.send(number, out);
-        self.queue(number, moves);
-    }
-
-    /// Who leaves is gone when it has handed everything over.
-    fn let_leave(&mut self) {
-        for number in 0..3 {
-            let handed = !self.moves.iter().any(|(_, from, ..)| *from == number);
-            let node = &mut self.nodes[number];
-            if node.leaving && node.alive && handed && node.sent.is_empty() {
-                node.alive = false;
-                node.ended = Some(self.millis);
-                self.cut(number);
-            }
-        }
-    }
-
     fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             self.step();
             self.let_leave();
         }
         // Nothing more happens; everything that is on its way arrives.
-        let trouble = std::mem::replace(&mut self.random, Random(7));
+        let trouble = std::mem::replace(&mut self.random, Rng(7));
         for _ in 0..2_000 {
             self.millis += STEP;
             (0..3).for_each(|number| self.live(number));

@@ -4,21 +4,12 @@ use super::{
     tests::{alone, now, post, room, rules_of},
     *,
 };
+use crate::core::random::Rng;
 use crate::core::{correlation::Kind, time::Wall};
 
 const KEPT: usize = 6;
 const ROOMS: u64 = 4;
 const SUBSCRIBERS: u64 = 3;
-
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mixed = (self.0 ^ (self.0 >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 33) % bound
-    }
-}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Number {
@@ -67,7 +58,7 @@ struct World {
     reserved: Vec<(u64, Vec<Place>)>,
     millis: u64,
     next: u64,
-    random: Random,
+    random: Rng,
     out: Vec<Out>,
 }
 
@@ -269,7 +260,7 @@ fn a_sequencer_does_what_a_model_that_keeps_everything_says() {
             reserved: Vec::new(),
             millis: 0,
             next: 0,
-            random: Random(seed),
+            random: Rng(seed),
             out: Vec::new(),
         };
         let script = std::panic::AssertUnwindSafe(|| (0..300).for_each(|_| world.step()));

@@ -9,10 +9,12 @@ mod client;
 mod oracle;
 mod world;
 
-use super::{sim::Rng, *};
+use super::*;
 use crate::{
     core::{
         correlation::Kind,
+        io::{Command, Context},
+        random::Rng,
         rooms::{
             Access, Admit, Between, Entry, Format, History, Message, Place, Position, Post, RoomAnswer,
             RoomCommand, RoomEffect, RoomName, Rule, Rules, Slow, here::Wrote,

@@ -48,7 +48,7 @@ impl World {
                     history_bytes_max,
                     ..rooms_of::Setup::default()
                 },
-                seed: rng.next(),
+                seed: rng.word(),
             };
             ShardCore::new(now, setup)
         });

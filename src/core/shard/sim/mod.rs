@@ -4,7 +4,9 @@
 //!
 //! `WSM_SEEDS=50000 cargo test --lib --no-default-features -- sim` runs more, `WSM_SEED=7` one.
 
+mod backends;
 mod callers;
+mod faults;
 mod fleet;
 mod follow;
 mod oracle;
@@ -14,12 +16,17 @@ mod world;
 use super::*;
 use crate::{
     core::{
+        connection::Phase,
         correlation::{Inject, Kind, Rule},
-        io::{DialFailed, Fetch, FetchFrom, Fetched, Follow, Followed, List, Opened, Send, Update},
+        io::{
+            Command, Context, DialFailed, Fetch, FetchFrom, Fetched, Follow, Followed, List, Opened, Send,
+            Update,
+        },
         publish::{
             self, Format, Gaps, Ordering, Overflow,
             batch::{Batch, BatchId, EventKind, PublishError},
         },
+        random::Rng,
         reason::{Certainty, CloseCause, DropReason, GapCause},
         ring::RecordKind,
         simulation,
@@ -32,14 +39,14 @@ use crate::{
         ws::{self, Decoder, Role},
     },
 };
+use backends::{Bus, Spill, SpillOp, Store, StoreOp};
 use bytes::Bytes;
 use callers::Upstream;
 use follow::Follower;
 use oracle::{Pending, Seen};
 use peer::{Manner, Peer, Style};
 use std::{collections::BTreeSet, time::Duration};
-pub(super) use world::Rng;
-use world::{Bus, Event, Socket, Spill, Store};
+use world::{Event, Socket};
 
 const TRACE_LINES: usize = 40;
 /// 2023; only labels are made of it.
@@ -176,7 +183,7 @@ impl World {
             },
             lifecycle_topic: "lifecycle".into(),
             rooms: Default::default(),
-            seed: rng.next(),
+            seed: rng.word(),
         };
         let refuses = rng.chance(300);
         let spill = Spill { bound: rng.below(60_000) as usize, ..Spill::default() };
@@ -319,104 +326,6 @@ impl World {
         }
     }
 
-    /// The bus stands still for a while; a peer leaves.
-    fn fault(&mut self) {
-        if self.healed {
-            return;
-        }
-        let wait = self.rng.millis(500, 4000);
-        self.after(wait, Event::Fault);
-        if self.rng.chance(300) {
-            self.bus.down_until = self.now.mono + self.rng.millis(500, 8000);
-        }
-        if !self.down && self.rng.chance(500) {
-            (0..3).for_each(|_| self.hand_over());
-        }
-        if self.rng.chance(60) && !self.down {
-            self.lose_lease();
-        }
-        if self.rng.chance(500) && !self.live.is_empty() {
-            let nth = self.rng.below(self.live.len() as u64) as usize;
-            let sid = self.live.values().nth(nth).copied().unwrap();
-            if self.sockets.get(&sid).is_some_and(|socket| socket.open) {
-                self.peer_left(sid);
-            }
-        }
-    }
-
-    /// The process dies: its memory, its sockets and its callers with it.
-    fn crash(&mut self) {
-        self.note("crash", 0, 0);
-        self.crashes += 1;
-        self.down = true;
-        self.pending.clear();
-        for socket in self.sockets.values_mut() {
-            socket.open = false;
-        }
-        self.live.clear();
-        // Some of what was under way still arrives.
-        let arrive = self.rng.below(self.store.queue.len() as u64 + 1);
-        for _ in 0..arrive {
-            if let Some(op) = self.store.queue.pop_front() {
-                self.store.apply(op);
-            }
-        }
-        self.store.queue.clear();
-        self.store.fenced = 0;
-        if self.bus.doomed == 0
-            && let Some(batch) = self.bus.queue.pop_front()
-        {
-            let arrived = self.rng.below(batch.events.len() as u64 + 1) as usize;
-            self.take_events(&batch, arrived, &[]);
-        }
-        self.bus.queue.clear();
-        self.bus.doomed = 0;
-        self.spill.queue.clear();
-        self.events.retain(|_, event| {
-            !matches!(
-                event,
-                Event::Stored
-                    | Event::Published
-                    | Event::Spilled
-                    | Event::Dialled(..)
-                    | Event::Unfence
-                    | Event::ReadOut(_)
-            )
-        });
-        let wait = self.rng.millis(20, 3000);
-        self.after(wait, Event::Restart);
-    }
-
-    fn restart(&mut self) {
-        self.down = false;
-        self.restarted = self.now.wall.unix_nanos();
-        self.setup.seed = self.rng.next();
-        self.core = ShardCore::new(self.now, self.setup.clone());
-        self.lifecycles.clear();
-        self.watch_at = Some(0);
-        self.hear_of_others();
-        let documents: Vec<Record> = self.store.documents.values().cloned().collect();
-        for record in documents {
-            self.take_up(record, None);
-        }
-        for follower in 0..self.followers.len() {
-            if std::mem::take(&mut self.followers[follower].parked) {
-                self.after(Duration::from_millis(100), Event::Fetch(follower));
-            }
-        }
-        self.after(Duration::from_millis(10), Event::Caller);
-    }
-
-    fn heal(&mut self) {
-        self.note("heal", 0, 0);
-        self.healed = true;
-        self.bus.down_until = Time::ZERO;
-        let stalled: Vec<u64> = self.sockets.keys().copied().collect();
-        for sid in stalled {
-            self.after(Duration::ZERO, Event::Writable(sid));
-        }
-    }
-
     /// The world is well again: everything that is to be up is up, and nothing is left undone.
     fn demand_health(&mut self) {
         let core = &self.core;
@@ -450,7 +359,7 @@ impl World {
         }
         self.demand_health();
         let open_lanes: Vec<_> = (self.core.connections.iter())
-            .filter(|(_, c)| c.lane.is_some() && !matches!(c.phase, crate::core::connection::Phase::Dead))
+            .filter(|(_, c)| c.lane.is_some() && !matches!(c.phase, Phase::Dead))
             .map(|(_, c)| {
                 let spec = c.publish.as_ref().unwrap();
                 let gaps_topic =

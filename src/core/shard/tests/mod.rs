@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     core::{
         correlation::{Kind, Rule},
-        io::{DialFailed, Fetch, FetchFrom, Fetched, Follow, List, Opened, Send, Update},
+        io::{Command, Context, DialFailed, Fetch, FetchFrom, Fetched, Follow, List, Opened, Send, Update},
         publish::{
             self,
             batch::{Batch, EventKind, PublishError},
@@ -23,6 +23,7 @@ use crate::{
         target::Target,
         time::Wall,
     },
+    limits,
     wire::{
         event::{Body, Gap, parse_event},
         ws::{self, Decoder, Role},

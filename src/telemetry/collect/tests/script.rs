@@ -11,7 +11,7 @@ use crate::{
             batch::{Batch, PublishError},
         },
         reason::{CloseCause, Fault, FaultKind},
-        shard::{Setup, ShardCore, next_random},
+        shard::{Setup, ShardCore},
         time::{Now, Time, Wall},
     },
     wire::ws::Event,
@@ -83,7 +83,7 @@ impl Script {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        next_random(&mut self.random) % bound
+        crate::core::random::next(&mut self.random) % bound
     }
 
     fn next_ticket(&mut self) -> Ticket {

@@ -160,24 +160,3 @@ pub fn wire(frames: &[Raw], role: Role) -> Vec<u8> {
     }
     out
 }
-
-/// Small and seeded: a failure is found again.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Less than `bound`, which is not zero.
-    pub fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 32) % bound as u64) as usize
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::wire::ws::tests::support::Random;
+use crate::core::random::Rng;
 
 /// Every beginning of the encoding of every character, by the definition of UTF-8 alone.
 fn beginnings() -> BTreeSet<Vec<u8>> {
@@ -67,17 +67,17 @@ fn the_first_hopeless_byte_is_refused_at_once() {
         0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff,
     ];
     let beginnings = beginnings();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Rng(0x9e37_79b9_7f4a_7c15);
     let mut refused = 0;
     for round in 0..60_000 {
         let mut bytes = Vec::new();
-        for _ in 0..random.below(6) {
+        for _ in 0..random.index(6) {
             // Whole characters, so that many rounds get far.
-            let character = char::from_u32(random.below(0x11_0000) as u32).unwrap_or('x');
+            let character = char::from_u32(random.index(0x11_0000) as u32).unwrap_or('x');
             bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
-        for _ in 0..random.below(5) {
-            bytes.push(BYTES[random.below(BYTES.len())]);
+        for _ in 0..random.index(5) {
+            bytes.push(BYTES[random.index(BYTES.len())]);
         }
         let expected = hopeless_at(&bytes, &beginnings);
         match push_all(bytes.chunks(1)) {
@@ -91,7 +91,7 @@ fn the_first_hopeless_byte_is_refused_at_once() {
             }
         }
         // In pieces of any size the verdict is that of the piece that holds the byte.
-        let size = 1 + random.below(7);
+        let size = 1 + random.index(7);
         match push_all(bytes.chunks(size)) {
             Err(piece) => assert_eq!(Some(piece), expected.map(|at| at / size)),
             Ok(_) => assert_eq!(None, expected),

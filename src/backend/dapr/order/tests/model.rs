@@ -1,19 +1,8 @@
 //! A hostile sidecar from a seed: whatever it answers, lanes keep their order.
 
 use super::*;
+use crate::core::random::Rng;
 use std::collections::BTreeMap;
-
-/// xorshift: small, seeded, the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-}
 
 #[derive(Default)]
 struct World {

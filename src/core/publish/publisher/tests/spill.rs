@@ -150,3 +150,67 @@ fn lanes_of_the_other_policies_do_not_wait_for_the_log() {
     });
     assert_eq!(sent.unwrap().events[0].connection, other);
 }
+
+/// What the next process publishes of this log: the records, then what is put in behind them.
+fn after_a_crash(records: &[Vec<u8>], then: impl FnOnce(&mut Publisher)) -> Vec<String> {
+    let mut publisher = Publisher::new(at(9000), Bounds { spill: true, ..bounds() }, "lifecycle", key_of);
+    then(&mut publisher);
+    let mut log: VecDeque<&Vec<u8>> = records.iter().collect();
+    let mut out = Vec::new();
+    for step in 0..100 {
+        let now = at(9000 + step * 10);
+        while let Some(action) = publisher.poll(now) {
+            match action {
+                Action::Publish(batch) => {
+                    out.push(summary(&batch));
+                    publisher.published(now, batch.id, Ok(()));
+                }
+                Action::PeekSpill => publisher.unspilled(now, Ok(log.front().map(|record| &record[..]))),
+                Action::PopSpill => {
+                    log.pop_front();
+                    publisher.popped(now, Ok(()));
+                }
+                Action::Spill { id, .. } => publisher.spilled(now, id, Ok(false)),
+                other => panic!("{other:?}"),
+            }
+            publisher.check().unwrap();
+        }
+    }
+    out
+}
+
+#[test]
+fn a_crash_while_spilled_is_told_on_both_sides_of_what_was_spilled() {
+    let mut rig = Rig::new(Bounds { spill: true, ..bounds() }, Spec::new("t"));
+    assert_eq!(rig.actions(at(0)), [Action::PeekSpill]);
+    rig.publisher.unspilled(at(0), Ok(None));
+    let mut records = Vec::new();
+    for step in 0..30 {
+        rig.send(at(step), &[b'x'; 2000]);
+        for action in rig.actions(at(step)) {
+            if let Action::Spill { id, record } = action {
+                records.push(record);
+                rig.publisher.spilled(at(step), id, Ok(true));
+            }
+        }
+    }
+    let spilled: Vec<Batch> = records.iter().map(|record| Batch::decode(record).unwrap()).collect();
+    let first = spilled[0].events[0].first_seq;
+    let last = spilled.last().unwrap().events.last().unwrap().last_seq;
+    assert!(first > 1 && last > first, "one batch was on its way, the others on disk");
+    let new_epoch = |publisher: &mut Publisher| {
+        let lane = publisher.open_lane(&ConnectionId::parse("c").unwrap(), "wss://h/", Spec::new("t"));
+        let to = Some((EPOCH + 1, 1));
+        let gap = Gap { from: (EPOCH, None), to, cause: GapCause::Crash, count: None };
+        publisher.gap(at(9000), lane, &gap);
+    };
+    let told = after_a_crash(&records, new_epoch).join(" ");
+    let numbers: Vec<String> = (first..=last).map(|seq| seq.to_string()).collect();
+    assert_eq!(told, format!("(?-{first}:?) {} ({last}-1:?)", numbers.join(" ")));
+    // Somebody else has gone on meanwhile.
+    let told = after_a_crash(&records, |publisher| {
+        publisher.superseded(&ConnectionId::parse("c").unwrap(), EPOCH + 1);
+        new_epoch(publisher);
+    });
+    assert_eq!(told, ["(?-1:?)"]);
+}

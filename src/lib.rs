@@ -53,12 +53,13 @@
 //!     frame can be taken back until its first byte is handed to the kernel.
 //!   - `core::publish`: lanes, batches, overflow, spill. `core::sequence`: epoch, seq, gaps, ends.
 //!   - `core::ring`, `core::follow`, `core::watch`: what followers and watchers read.
-//!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::redact`: hostile
-//!     input and secrets. `core::json`: one field out of a message without parsing it.
+//!   - `core::egress`, `core::target`, `core::headers`, `core::names`, `core::percent`, `core::redact`:
+//!     hostile input and secrets. `core::json`: one field out of a message without parsing it.
 //!   - `core::rooms::route`, `core::rooms::request`: by which paths WebSockets come in, and what their
 //!     URLs ask for. `core::origin`: whose pages may. `core::token`: what a token says, once somebody has
 //!     checked its signature. `core::endpoint`: where a service of the operator's is.
-//!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`: timers, places, paces.
+//!   - `core::wheel`, `core::slab`, `core::admission`, `core::backoff`, `core::random`: timers, places,
+//!     paces, and what is drawn from a seed.
 //!   - `core::rooms`: `home` (numbers, history, who listens), `here` and `log` (members as positions),
 //!     `rules`. `core::shard::{accepted, rooms}` seat connections in them.
 //!   - `core::fleet`: who owns what: the lease, claims, the watch over others, adoption. Its `sim` is
@@ -68,7 +69,7 @@
 //! - [`wire`](crate::wire): bytes as pure functions: WebSocket frames (`ws`), what members of rooms see
 //!   (`members`), CloudEvents (`event`), cursors, close codes, rooms' messages between instances (`rooms`),
 //!   the earlier room system's (`jararaca`).
-//! - [`limits`](crate::limits): every bound, with its reason.
+//! - [`limits`](crate::limits): every bound, with its reason; its files are parts of one list.
 //! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
 //!   waits; each call takes a completion.
 //! - `shard`: the shell of one shard: `run` (the loop), `mailbox` (the other door), `socket`,

@@ -4,13 +4,12 @@ use super::message;
 use std::sync::Arc;
 use websocket_manager::{
     core::{
+        correlation::Kind,
         id::ConnectionId,
         publish::batch::{Batch, BatchId, Event, EventKind},
         time::Wall,
     },
-    wire::event::{
-        Format, LanePrefix, MessageKind, Stamp, TimeText, append_frame_element, append_frames, append_message,
-    },
+    wire::event::{Format, LanePrefix, Stamp, TimeText, append_frame_element, append_frames, append_message},
 };
 
 pub const MESSAGE_BYTES: usize = 256;
@@ -66,13 +65,13 @@ impl Lane {
             let text = message(&format!("{:08}", self.seq), MESSAGE_BYTES);
             if shape.messages == 1 {
                 let out = &mut batch.bytes;
-                append_message(out, &self.prefix, &stamp, &self.time, MessageKind::Text, text.as_bytes());
+                append_message(out, &self.prefix, &stamp, &self.time, Kind::Text, text.as_bytes());
                 continue;
             }
             if !self.elements.is_empty() {
                 self.elements.push(b',');
             }
-            append_frame_element(&mut self.elements, &stamp, &self.time, MessageKind::Text, text.as_bytes());
+            append_frame_element(&mut self.elements, &stamp, &self.time, Kind::Text, text.as_bytes());
         }
         if shape.messages > 1 {
             let ends = (first, self.seq);

@@ -88,8 +88,8 @@ pub fn recorded(document: &[u8]) -> Option<WebSocketConnection> {
 pub fn gap(gap: &sequence::Gap) -> proto::Gap {
     let (to_epoch, to_seq) = gap.to.unwrap_or((0, 0));
     proto::Gap {
-        from_epoch: gap.from_epoch,
-        from_seq: gap.from_seq,
+        from_epoch: gap.from.0,
+        from_seq: gap.from.1,
         to_epoch,
         to_seq,
         cause: gap.cause.name().to_owned(),
@@ -146,14 +146,7 @@ pub fn parsed(message: event::ParsedMessage, topic: &str, offset: u64) -> proto:
     received.body = Some(match message.body {
         EventBody::Text(text) => Body::Text(text),
         EventBody::Binary(data) => Body::Data(data.into()),
-        EventBody::Gap(found) => Body::Gap(proto::Gap {
-            from_epoch: found.from.0,
-            from_seq: found.from.1,
-            to_epoch: found.to.map_or(0, |to| to.0),
-            to_seq: found.to.map_or(0, |to| to.1),
-            cause: found.cause.name().to_owned(),
-            count: found.count,
-        }),
+        EventBody::Gap(found) => Body::Gap(gap(&found)),
         EventBody::End { epoch, last_seq } => Body::End(proto::End { epoch, last_seq }),
         EventBody::Foreign(event) => Body::Text(String::from_utf8_lossy(&event).into_owned()),
     });

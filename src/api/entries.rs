@@ -24,11 +24,11 @@ use crate::{
     core::{
         correlation::Kind,
         id::ConnectionId,
+        percent,
         reason::{Certainty, Fault, FaultKind},
         rooms::{
             Place, Post, RoomName,
             intake::{RestRoute, attribute},
-            template::decode,
             typed::wrap,
         },
         time::Wall,
@@ -171,7 +171,7 @@ async fn take(
 type Variables<'a> = Vec<(&'a str, String)>;
 
 fn variables<'a>(route: &'a RestRoute, path: &str) -> Result<Variables<'a>, Fault> {
-    let decoded = |(name, raw): (&'a str, &str)| match decode(raw) {
+    let decoded = |(name, raw): (&'a str, &str)| match percent::strict(raw, false) {
         Some(value) if !value.contains(char::is_control) => Ok((name, value)),
         Some(_) => Err(Fault::invalid(name.to_owned(), "must not hold control characters")),
         None => Err(Fault::invalid(name.to_owned(), "is not UTF-8")),

@@ -38,10 +38,13 @@ use crate::{
 };
 use cache::Holders;
 use fault::not_sent;
-use link::Links;
+use link::{Calling, Ended, Links};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 
 /// What an instance of a fleet is given to find the others and to be found.
 #[derive(Clone)]
@@ -200,6 +203,15 @@ impl Until {
 
     pub fn left(&self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// How a call ends; None: in silence, also after its time and some more. Its callee ends it by itself
+    /// when its time is over.
+    pub(super) async fn wait(&self, calling: Calling) -> Option<Ended> {
+        match self.left() {
+            None => Some(calling.await),
+            Some(left) => timeout(left + limits::PEER_DEADLINE_GRACE, calling).await.ok(),
+        }
     }
 
     /// The caller as it is by now: some of its time is gone.

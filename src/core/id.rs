@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-/// Where the fixed hash starts: FNV-1a's offset basis.
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-";
@@ -126,10 +125,14 @@ impl std::borrow::Borrow<str> for ConnectionId {
     }
 }
 
+/// The same on every machine and in every build.
+pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+}
+
 /// By which ids of accepted connections name an instance: 48 bits of its incarnation's name.
 pub fn instance_code(incarnation: &str) -> String {
-    let hash =
-        incarnation.bytes().fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME));
+    let hash = fnv1a(incarnation.bytes());
     let mut bits = hash ^ (hash >> 29);
     let mut code = String::with_capacity(INSTANCE_CODE_CHARS);
     for _ in 0..INSTANCE_CODE_CHARS {
@@ -142,7 +145,7 @@ pub fn instance_code(incarnation: &str) -> String {
 /// The same on every machine and in every build: routing must not depend on a process's key.
 /// Maps that hold caller-chosen names use a keyed hasher instead.
 pub fn shard_of(name: &str, shards: u32) -> u32 {
-    let hash = name.bytes().fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME));
+    let hash = fnv1a(name.bytes());
     // FNV's low bits are weak for short names: fold the high half in.
     ((hash ^ (hash >> 32)) % u64::from(shards.max(1))) as u32
 }

@@ -16,6 +16,7 @@ pub mod json;
 pub mod names;
 pub mod origin;
 pub mod outbox;
+pub mod percent;
 pub mod publish;
 pub mod random;
 pub mod reason;

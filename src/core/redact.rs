@@ -3,7 +3,7 @@
 //! Masking errs on the side of too much: a value that is hidden in vain costs a reader a look into
 //! the configuration, one that is shown costs its owner the credential.
 
-use crate::limits::LOG_TEXT_CHARS_MAX;
+use crate::{core::percent, limits::LOG_TEXT_CHARS_MAX};
 use std::{borrow::Cow, fmt, fmt::Write};
 
 pub const MASK: &str = "***";
@@ -195,7 +195,7 @@ fn hides_secret(value: &str) -> bool {
     if !value.contains('%') {
         return false;
     }
-    let decoded = percent_decode(value);
+    let decoded = percent::lenient(value);
     let text = String::from_utf8_lossy(&decoded);
     let pair = text.match_indices('=').any(|(at, _)| {
         let before = &text[..at];
@@ -230,7 +230,7 @@ const SECRET_WORDS: [&str; 16] = [
 /// Whether the value of this query key is to be hidden, in any case and spelling: `apiKey`,
 /// `X-Amz-Signature`, `access%5Ftoken`.
 pub fn is_secret_key(key: &str) -> bool {
-    let decoded = percent_decode(key);
+    let decoded = percent::lenient(key);
     let mut squashed = String::with_capacity(decoded.len());
     let mut word = String::new();
     let mut after_lower = false;
@@ -253,30 +253,6 @@ pub fn is_secret_key(key: &str) -> bool {
         || is_word(&word)
         || is_word(&squashed)
         || SECRET_PARTS.iter().any(|part| squashed.contains(part))
-}
-
-/// Leaves what is not a well-formed escape as it stands.
-pub(crate) fn percent_decode(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let hex = |at: usize| bytes.get(at).and_then(|&b| char::from(b).to_digit(16));
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -51,9 +51,8 @@ impl Numbering {
 /// when a loss is possible but unknown, as at a reconnect. It takes no number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    pub from_epoch: u64,
-    /// The last number before the hole, 0 before the first; None: the last one the reader saw.
-    pub from_seq: Option<u64>,
+    /// The last number before the hole, 0 before the first; no seq: the last one the reader saw.
+    pub from: (u64, Option<u64>),
     /// Epoch and seq of the first message that can follow; None: nothing follows.
     pub to: Option<(u64, u64)>,
     pub cause: GapCause,
@@ -76,11 +75,18 @@ impl Gap {
     /// One message that we had but do not keep.
     pub fn of_one(epoch: u64, seq: u64, cause: GapCause) -> Self {
         Gap {
-            from_epoch: epoch,
-            from_seq: Some(seq.saturating_sub(1)),
+            from: (epoch, Some(seq.saturating_sub(1))),
             to: Some((epoch, seq.saturating_add(1))),
             cause,
             count: Some(1),
+        }
+    }
+
+    /// The last message before what follows the gap: where it stands among the others.
+    pub fn place(&self) -> (u64, u64) {
+        match self.to {
+            Some((epoch, seq)) => (epoch, seq.saturating_sub(1)),
+            None => (self.from.0, self.from.1.unwrap_or(0)),
         }
     }
 
@@ -88,14 +94,14 @@ impl Gap {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(
-            flag(self.from_seq.is_some(), HAS_FROM_SEQ)
+            flag(self.from.1.is_some(), HAS_FROM_SEQ)
                 | flag(self.to.is_some(), HAS_TO)
                 | flag(self.count.is_some(), HAS_COUNT),
         );
         out.push(self.cause as u8);
-        varint::put(out, self.from_epoch);
+        varint::put(out, self.from.0);
         let (to_epoch, to_seq) = self.to.unzip();
-        for number in [self.from_seq, to_epoch, to_seq, self.count].into_iter().flatten() {
+        for number in [self.from.1, to_epoch, to_seq, self.count].into_iter().flatten() {
             varint::put(out, number);
         }
     }
@@ -105,16 +111,16 @@ impl Gap {
         let mut rest = rest;
         let known = flags & !(HAS_FROM_SEQ | HAS_TO | HAS_COUNT) == 0;
         let cause = *GapCause::ALL.get(usize::from(*cause)).filter(|_| known)?;
-        let from_epoch = varint::take(&mut rest)?;
+        let epoch = varint::take(&mut rest)?;
         let mut number = |bit: u8| match flags & bit {
             0 => Some(None),
             _ => varint::take(&mut rest).map(Some),
         };
-        let from_seq = number(HAS_FROM_SEQ)?;
+        let from = (epoch, number(HAS_FROM_SEQ)?);
         let to_epoch = number(HAS_TO)?;
         let to_seq = number(HAS_TO)?;
         let count = number(HAS_COUNT)?;
-        rest.is_empty().then_some(Gap { from_epoch, from_seq, to: to_epoch.zip(to_seq), cause, count })
+        rest.is_empty().then_some(Gap { from, to: to_epoch.zip(to_seq), cause, count })
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a connection is asked to be: checked values, made by an edge from a request.
 
+#[cfg(test)]
+pub mod testing;
+
 use crate::core::{
     correlation::Rule, id::ConnectionId, names::RoomName, publish, target::Target, time::Wall,
 };

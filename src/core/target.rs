@@ -2,7 +2,7 @@
 //! can take it apart differently.
 
 use crate::{
-    core::{reason::Fault, redact, redact::Secret},
+    core::{percent, reason::Fault, redact, redact::Secret},
     limits::URL_BYTES_MAX,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -252,7 +252,7 @@ fn decode_userinfo(url: &Url) -> Result<Option<(String, String)>, Fault> {
 }
 
 fn decode_part(part: &str) -> Result<String, Fault> {
-    let decoded = redact::percent_decode(part).into_owned();
+    let decoded = percent::lenient(part).into_owned();
     match String::from_utf8(decoded) {
         Ok(text) if !text.contains(char::is_control) => Ok(text),
         _ => refuse("its userinfo must be UTF-8 without control characters"),

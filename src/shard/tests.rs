@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     core::{
-        correlation::{Kind, Rule},
+        correlation::Kind,
         egress::{Pattern, Policy},
         fleet::io::Boot,
         id::ConnectionId,
@@ -18,8 +18,7 @@ use crate::{
         publish::Bounds,
         reason::{Certainty, FaultKind},
         ring::RecordKind,
-        spec::{Connect, Dial, Restore, Settings, Spec},
-        target::Target,
+        spec::{self, Connect, Restore, Settings, Spec},
         time::Wall,
     },
     ports::testing::Nothing,
@@ -65,30 +64,8 @@ fn the_boot_clock_goes_on() {
 
 fn spec(port: u16) -> Arc<Spec> {
     Arc::new(Spec {
-        dial: Dial {
-            target: Target::parse(&format!("ws://127.0.0.1:{port}/")).unwrap(),
-            headers: Vec::new(),
-            subprotocols: Vec::new(),
-            tls: None,
-            source_ip: None,
-            timeout: Duration::from_secs(5),
-        },
-        settings: Arc::new(Settings {
-            auto_reconnect: true,
-            reconnect_attempts_max: 0,
-            reconnect_base: Duration::from_secs(1),
-            reconnect_max: Duration::from_secs(1),
-            ping_interval: Duration::ZERO,
-            pong_timeout: Duration::from_secs(5),
-            idle_data: Duration::ZERO,
-            sends_per_second: 0.0,
-            sends_burst: 0,
-            send_bytes_max: 10_000,
-            sends_in_flight_max: 10,
-            message_bytes_max: 10_000,
-            correlation: Rule::Auto,
-            rooms: Arc::default(),
-        }),
+        dial: spec::testing::dial(&format!("ws://127.0.0.1:{port}/")),
+        settings: Arc::new(spec::testing::settings()),
         source: Bytes::from_static(b"a"),
         has_secrets: false,
     })

@@ -4,7 +4,7 @@ use super::{
     Peers, Until,
     fault::not_sent,
     link::{Calling, Ended},
-    route::{Routing, in_doubt},
+    route::{Routing, in_doubt, unpacked},
     rpc::{Passed, Repeat},
 };
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     ports::Member,
     proto::*,
 };
-use tokio::time::timeout;
 
 /// What one member answered.
 pub struct Said<T> {
@@ -161,17 +160,9 @@ fn unreached(member: &Member, fault: Fault) -> Fault {
 
 async fn heard<R: Passed>(calling: Result<Calling, Fault>, until: Until) -> Result<R::Answer, Fault> {
     let calling = calling?;
-    let ended = match until.left() {
-        None => calling.await,
-        Some(left) => {
-            let late = |_| Fault::new(FaultKind::TimedOut, "not all instances answered within the deadline");
-            timeout(left + limits::PEER_DEADLINE_GRACE, calling).await.map_err(late)?
-        }
-    };
-    match ended {
-        Ended::Answered(outcome) => {
-            R::unpack(*outcome).ok_or_else(|| Fault::new(FaultKind::Internal, "an answer of another kind"))
-        }
+    let late = || Fault::new(FaultKind::TimedOut, "not all instances answered within the deadline");
+    match until.wait(calling).await.ok_or_else(late)? {
+        Ended::Answered(outcome) => unpacked::<R>(*outcome),
         Ended::Refused(fault) => Err(fault),
         Ended::NotSent(why) => Err(not_sent(why)),
         Ended::Broken(why) if R::REPEAT == Repeat::Never => Err(in_doubt(R::REPEAT, why)),

@@ -1,7 +1,7 @@
 //! Where a follower of all instances is at each of them, and the one cursor made of that.
 
 use crate::{
-    core::reason::Fault,
+    core::{id::fnv1a, reason::Fault},
     limits,
     wire::cursor::{Cursor, CursorKind, MemberPlace},
 };
@@ -17,10 +17,9 @@ pub enum At {
     After(String),
 }
 
-/// Names one run of an instance in a cursor: FNV-1a.
+/// Names one run of an instance in a cursor.
 pub fn key_of(incarnation: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    incarnation.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    fnv1a(incarnation.bytes())
 }
 
 pub struct Places {

@@ -6,7 +6,7 @@ use super::{
     fault::{not_sent, orphan},
     link::{Calling, Ended},
     page::{merged, page_size, recorded},
-    rpc::{Repeat, Routed},
+    rpc::{self, Repeat, Routed},
     unknown,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 use std::{future::Future, pin::Pin};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Boxed: a service without members need not have room for it.
 pub type Routing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
@@ -158,11 +158,7 @@ impl Peers {
                 return Passed::Done(Err(fault));
             }
         };
-        let ended = match until.left() {
-            None => Ok(calling.await),
-            Some(left) => timeout(left + limits::PEER_DEADLINE_GRACE, calling).await,
-        };
-        let Ok(ended) = ended else {
+        let Some(ended) = until.wait(calling).await else {
             counted.ended(|counters| &counters.forwarded_timed_out);
             let silent = format!("instance {} did not answer within the deadline", member.instance);
             let fault = Fault::new(FaultKind::TimedOut, silent);
@@ -174,10 +170,7 @@ impl Peers {
         match ended {
             Ended::Answered(outcome) => {
                 counted.ended(|counters| &counters.forwarded_answered);
-                let unpacked = R::unpack(*outcome);
-                Passed::Done(
-                    unpacked.ok_or_else(|| Fault::new(FaultKind::Internal, "an answer of another kind")),
-                )
+                Passed::Done(unpacked::<R>(*outcome))
             }
             Ended::Refused(fault) => {
                 counted.ended(|counters| &counters.forwarded_refused);
@@ -344,6 +337,10 @@ impl Peers {
             Ended::Broken(why) => Err(in_doubt(Repeat::Never, why)),
         }
     }
+}
+
+pub(super) fn unpacked<R: rpc::Passed>(outcome: Outcome) -> Result<R::Answer, Fault> {
+    R::unpack(outcome).ok_or_else(|| Fault::new(FaultKind::Internal, "an answer of another kind"))
 }
 
 /// The stream broke while the owner may have had the call.

@@ -44,7 +44,7 @@ pub fn wanted(filled: &Filled<'_>, asked: &Asked) -> Result<Wanted, Fault> {
     match &filled.route.inbound {
         Inbound::AsSpoken | Inbound::Ignore | Inbound::Protocol => {}
         Inbound::Publish(topic) => publish = Some(publish::Spec::new(filled.topic(topic)?.shared())),
-        Inbound::Room(room) => feeds = Some((filled.room(room)?, room.first_variable().is_some())),
+        Inbound::Room(room) => feeds = Some((filled.room(room)?, room.varies())),
     }
     Ok(Wanted { id: filled.id()?, rooms, feeds, publish })
 }

@@ -5,7 +5,10 @@ use super::{
     log::{Log, Tools},
 };
 use crate::{
-    core::publish::batch::{Event, EventKind},
+    core::{
+        percent,
+        publish::batch::{Event, EventKind},
+    },
     limits::RECORD_BYTES_MAX,
     ports::BackendError,
 };
@@ -193,22 +196,7 @@ fn topic_name(folder: &Path) -> Option<String> {
     let name = if text.starts_with("%%") {
         fs::read_to_string(folder.join(NAME_FILE)).ok()?
     } else {
-        percent_decode(text)?
+        percent::strict(text, false)?
     };
     (folder_name(&name) == text).then_some(name)
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16));
-        let value = digit()? * 16 + digit()?;
-        bytes.push(value as u8);
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -5,7 +5,7 @@
 //! a type (a length, a pattern, a range) is left to the check at the sender.
 
 use super::model::{Body, Declaration, Field, Literal, Message, Model, Object, Type};
-use crate::{api::typed::folder::message_id, core::rooms::template::decode};
+use crate::{api::typed::folder::message_id, core::percent};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -287,7 +287,8 @@ impl<'a> Builder<'a> {
             "" => Some(file),
             other => self.documents.get_key_value(other).map(|(name, _)| &**name),
         };
-        let pointer = decode(fragment).filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+        let pointer =
+            percent::strict(fragment, false).filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
         let there = |file: &&str, pointer: &String| {
             self.documents.get(*file).is_some_and(|document| document.pointer(pointer).is_some())
         };

@@ -33,6 +33,7 @@ const FULL_RETRY: Duration = Duration::from_millis(100);
 /// What a message's frame says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// It was checked to be UTF-8 when it was read.
     Text,
     Binary,
 }

@@ -6,7 +6,10 @@ use super::{
     entry::What,
     io::{Boot, DocAnswer, Member, Version},
 };
-use crate::core::{id::ConnectionId, random};
+use crate::core::{
+    id::{ConnectionId, fnv1a},
+    random,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -242,8 +245,5 @@ fn weight(id: &ConnectionId, taker: &str) -> u64 {
 /// everywhere: FNV-1a, its bits mixed once more, since only a few differ.
 pub fn weight_of(what: &str, taker: &str) -> u64 {
     let bytes = what.bytes().chain([0]).chain(taker.bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    random::next(&mut hash)
+    random::next(&mut fnv1a(bytes))
 }

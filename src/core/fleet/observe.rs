@@ -10,7 +10,10 @@ use super::{
     document::{Lease, LeaseState, MEMBERS, Read, Roster, bucket_key, lease_key, record_key},
     io::{Boot, DocAnswer, DocTicket, Expect, FleetEffect, Member, Version, Versioned},
 };
-use crate::{core::id::ConnectionId, limits};
+use crate::{
+    core::id::{ConnectionId, fnv1a},
+    limits,
+};
 use std::{sync::Arc, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -224,7 +227,10 @@ impl Fleet {
         let now = self.now.boot;
         let key = lease_key(incarnation);
         let mut lease = None;
-        let sight = match found.as_ref().map(|found| (Lease::decode(&found.value), hash(&found.value))) {
+        let sight = match found
+            .as_ref()
+            .map(|found| (Lease::decode(&found.value), fnv1a(found.value.iter().copied())))
+        {
             None => Sight::Absent,
             Some((Read::Good(read), _)) if &*read.member.incarnation == incarnation => {
                 let sight = Sight::Lease { renewals: read.renewals, state: read.state };
@@ -381,11 +387,4 @@ impl Fleet {
             self.store_lost(fx);
         }
     }
-}
-
-/// FNV-1a; only tells whether a text changed.
-fn hash(value: &[u8]) -> u64 {
-    value.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -121,11 +121,11 @@ impl Continuity {
         if !self.is_news(gap) {
             return Step::SKIP;
         }
-        let before = gap.from_seq.and_then(|seq| self.reach(gap.from_epoch, seq));
+        let before = gap.from.1.and_then(|seq| self.reach(gap.from.0, seq));
         match gap.to {
             Some((epoch, seq)) => self.arrive(epoch, seq.saturating_sub(1)),
             None => {
-                self.arrive(gap.from_epoch, gap.from_seq.unwrap_or(0));
+                self.arrive(gap.from.0, gap.from.1.unwrap_or(0));
                 self.settled = true;
             }
         }
@@ -136,7 +136,7 @@ impl Continuity {
     /// no number, as at a reconnect: then nobody can tell, and twice is better than never.
     fn is_news(&self, gap: &Gap) -> bool {
         let Some(last) = self.last else { return true };
-        let from = (gap.from_epoch, gap.from_seq.unwrap_or(last.1));
+        let from = (gap.from.0, gap.from.1.unwrap_or(last.1));
         match gap.to {
             Some((epoch, seq)) => {
                 let reaches = (epoch, seq.saturating_sub(1));
@@ -162,8 +162,7 @@ impl Continuity {
         let to = Some((epoch, seq.saturating_add(1)));
         match self.last {
             None => (seq > 0).then_some(Gap {
-                from_epoch: epoch,
-                from_seq: Some(0),
+                from: (epoch, Some(0)),
                 to,
                 cause: GapCause::NotRetained,
                 count: Some(seq),
@@ -181,13 +180,7 @@ impl Continuity {
                     (true, true) => Some(seq),
                     (true, false) => None,
                 };
-                Some(Gap {
-                    from_epoch: last_epoch,
-                    from_seq: Some(last_seq),
-                    to,
-                    cause: self.cause(new_epoch),
-                    count,
-                })
+                Some(Gap { from: (last_epoch, Some(last_seq)), to, cause: self.cause(new_epoch), count })
             }
         }
     }

@@ -181,7 +181,7 @@ impl World {
         let now = self.numbering[connection as usize];
         let to = Some((now.epoch(), now.next_seq()));
         let mut bytes = Vec::new();
-        Gap { from_epoch: from.0, from_seq: from.1, to, cause, count }.encode(&mut bytes);
+        Gap { from, to, cause, count }.encode(&mut bytes);
         self.write(connection, RecordKind::Gap, now.last_seq(), &bytes);
     }
 
@@ -260,9 +260,9 @@ impl Reader {
     }
 
     fn judge_gap(&mut self, gap: &Gap, synthetic: bool, world: &World) {
-        let from = (gap.from_epoch, gap.from_seq.unwrap_or(self.at.1));
+        let from = (gap.from.0, gap.from.1.unwrap_or(self.at.1));
         let to = gap.to.expect("in this world something always follows");
-        assert!(from <= self.at || gap.from_seq.is_none(), "a hole before the announced hole");
+        assert!(from <= self.at || gap.from.1.is_none(), "a hole before the announced hole");
         assert!((to.0, to.1 - 1) >= self.at, "announces what was seen");
         if synthetic {
             assert_eq!(from, self.at);

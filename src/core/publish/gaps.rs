@@ -1,6 +1,9 @@
 //! Joining gap records, so that a run of drops becomes one.
 
-use crate::{core::reason::GapCause, limits::GAPS_HELD_MAX, wire::event::Gap};
+use crate::{
+    core::{reason::GapCause, sequence::Gap},
+    limits::GAPS_HELD_MAX,
+};
 
 /// The gap that the loss of these messages leaves.
 pub(super) fn gap_of(epoch: u64, first: u64, last: u64, cause: GapCause, messages: u64) -> Gap {

@@ -8,8 +8,9 @@ use crate::{
     core::{
         id::ConnectionId,
         reason::{DropReason, GapCause},
+        sequence::Gap,
     },
-    wire::event::{Format, Gap},
+    wire::event::Format,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

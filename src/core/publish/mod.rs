@@ -27,4 +27,7 @@ pub use counters::{Counters, Gauges};
 pub use lane::LaneKey;
 pub use publisher::{Action, KeyOf, Publisher, Settled, Taken};
 
-pub use crate::wire::event::{Format, Gap, LifecycleEvent, LifecycleState, MessageKind, Stamp};
+pub use crate::{
+    core::{correlation::Kind, sequence::Gap},
+    wire::event::{Format, LifecycleEvent, LifecycleState, Stamp},
+};

@@ -7,10 +7,8 @@ use super::{
     lane::{Class, Lane, Lanes},
 };
 use crate::{
-    core::{id::ConnectionId, time::Time},
-    wire::event::{
-        LanePrefix, MessageKind, Stamp, TimeText, append_frame_element, append_frames, append_message,
-    },
+    core::{correlation::Kind, id::ConnectionId, time::Time},
+    wire::event::{LanePrefix, Stamp, TimeText, append_frame_element, append_frames, append_message},
 };
 use std::sync::Arc;
 
@@ -103,7 +101,7 @@ impl OpenBatch {
         (index, lane): (u32, &mut Lane),
         stamp: &Stamp,
         time: &TimeText,
-        kind: MessageKind,
+        kind: Kind,
         payload: &[u8],
     ) {
         self.enter(now, lane.ordered, 1);

@@ -2,9 +2,9 @@
 
 use super::gaps::{absorb, gap_of, join};
 use crate::{
-    core::reason::GapCause,
+    core::{reason::GapCause, sequence::Gap},
     limits::GAPS_HELD_MAX,
-    wire::event::{Gap, TimeText},
+    wire::event::TimeText,
 };
 use std::collections::BTreeMap;
 

@@ -16,8 +16,8 @@ use super::{
     spill::SpillLog,
 };
 use crate::{
-    core::{id::ConnectionId, reason::DropReason, time::Now},
-    wire::event::{Gap, LifecycleEvent, MessageKind, Stamp, TimeCache, append_lifecycle},
+    core::{correlation::Kind, id::ConnectionId, reason::DropReason, sequence::Gap, time::Now},
+    wire::event::{LifecycleEvent, Stamp, TimeCache, append_lifecycle},
 };
 use left::Left;
 use std::{collections::VecDeque, sync::Arc};
@@ -158,14 +158,7 @@ impl Publisher {
     }
 
     /// One received message. `Text` payloads are UTF-8; that was checked when they were read.
-    pub fn message(
-        &mut self,
-        now: Now,
-        key: LaneKey,
-        stamp: Stamp,
-        kind: MessageKind,
-        payload: &[u8],
-    ) -> Taken {
+    pub fn message(&mut self, now: Now, key: LaneKey, stamp: Stamp, kind: Kind, payload: &[u8]) -> Taken {
         let Some(index) = self.lanes.find(key) else { return Taken::NoLane };
         let Some(lane) = self.lanes.get_mut(index) else { return Taken::NoLane };
         self.counters.accepted += 1;
@@ -359,7 +352,7 @@ impl Publisher {
         if self.bounds.spill { Class::Spill } else { Class::Direct }
     }
 
-    fn append(&mut self, now: Now, index: u32, stamp: &Stamp, kind: MessageKind, payload: &[u8]) {
+    fn append(&mut self, now: Now, index: u32, stamp: &Stamp, kind: Kind, payload: &[u8]) {
         let time = self.clock.at(now.wall);
         let Some(lane) = self.lanes.get_mut(index) else { return };
         let class = lane.class;

@@ -2,7 +2,7 @@
 
 use super::{Position, RoomName};
 use crate::{
-    core::{reason::Fault, redact},
+    core::{percent, reason::Fault, redact},
     limits,
 };
 
@@ -42,8 +42,8 @@ impl Asked {
     }
 
     fn add(&mut self, value: &str) -> Result<(), Fault> {
-        let room =
-            decode(value, true).ok_or_else(|| Fault::invalid("room", "is not percent-encoded UTF-8"))?;
+        let room = percent::strict(value, true)
+            .ok_or_else(|| Fault::invalid("room", "is not percent-encoded UTF-8"))?;
         let room = RoomName::parse("room", &room)?;
         if self.rooms.contains(&room) {
             return Err(Fault::invalid("room", "is given twice"));
@@ -83,7 +83,9 @@ pub fn token(query: &str) -> Result<Option<String>, Fault> {
     if values.next().is_some() {
         return Err(Fault::invalid(TOKEN_KEY, "is given more than once"));
     }
-    decode(first, true).map(Some).ok_or_else(|| Fault::invalid(TOKEN_KEY, "is not percent-encoded UTF-8"))
+    percent::strict(first, true)
+        .map(Some)
+        .ok_or_else(|| Fault::invalid(TOKEN_KEY, "is not percent-encoded UTF-8"))
 }
 
 /// The query as it is shown: the same for all clients that ask for the same, secrets masked.
@@ -105,27 +107,6 @@ fn number(field: &'static str, text: &str) -> Result<u64, Fault> {
     // `parse` would take a sign as well.
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().ok_or_else(|| Fault::invalid(field, "must be a whole number"))
-}
-
-/// Strict: None when an escape is broken or the whole is not UTF-8. `plus`: a plus is a space, as
-/// forms write it.
-pub fn decode(text: &str, plus: bool) -> Option<String> {
-    let bytes = text.as_bytes();
-    let hex = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'%' => {
-                out.push((hex(at + 1)? * 16 + hex(at + 2)?) as u8);
-                at += 2;
-            }
-            b'+' if plus => out.push(b' '),
-            byte => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8(out).ok()
 }
 
 #[cfg(test)]

@@ -1,17 +1,14 @@
 //! Routes by which clients come in: templates of paths, and what becomes of who comes by one.
 
-use super::{Access, Format, request};
+use super::{Access, Format, template::Template};
 use crate::core::{
     headers,
     id::ConnectionId,
     names::{self, RoomName, Topic},
     origin::Origins,
+    percent,
     reason::Fault,
 };
-
-mod template;
-
-pub use template::Template;
 
 /// Paths that mean something else on this port begin so.
 const TAKEN: [&str; 10] = [
@@ -104,7 +101,7 @@ impl Route {
             route.set(key, value)?;
         }
         if route.rooms.is_none() && route.variables.iter().any(|name| &**name == "room") {
-            route.rooms = Some(vec![Template::parse("{room}", &route.variables)?]);
+            route.rooms = Some(vec![Template::parse("{room}")?]);
         }
         Ok(route)
     }
@@ -210,8 +207,11 @@ impl Route {
         text: &str,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<Template, String> {
-        let template = Template::parse(text, &self.variables).map_err(|why| format!("{key}: {why}"))?;
-        let tried = template.fill(&vec!["x".to_owned(); self.variables.len()]);
+        let template = Template::parse(text).map_err(|why| format!("{key}: '{text}' {why}"))?;
+        let known = |name: &str| self.variables.iter().any(|known| **known == *name);
+        let tried = template
+            .fill(|name| known(name).then_some("x".into()))
+            .map_err(|name| format!("{key}: {{{name}}} is no variable of the path; write it there, too"))?;
         check(&tried).map_err(|why| format!("{key}: '{text}': {why}"))?;
         Ok(template)
     }
@@ -224,7 +224,7 @@ impl Route {
     fn fits(&self, path: &[&str]) -> bool {
         self.segments.len() == path.len()
             && self.segments.iter().zip(path).all(|(segment, given)| match segment {
-                Segment::Literal(text) => request::decode(given, false).is_some_and(|given| *given == **text),
+                Segment::Literal(text) => percent::strict(given, false).is_some_and(|given| *given == **text),
                 Segment::Variable => true,
             })
     }
@@ -236,10 +236,7 @@ impl Route {
 
     /// The field that a fault of this template is put down to.
     fn blame(&self, template: &Template) -> Box<str> {
-        template
-            .first_variable()
-            .and_then(|place| self.variables.get(place))
-            .map_or("path".into(), Clone::clone)
+        template.places().next().unwrap_or("path").into()
     }
 }
 
@@ -321,7 +318,7 @@ impl<'a> Found<'a> {
         let mut values = Vec::with_capacity(self.raw.len());
         for (name, raw) in self.route.variables.iter().zip(&self.raw) {
             let bad = |why: &'static str| Fault::invalid(name.to_string(), why);
-            let value = request::decode(raw, false).ok_or_else(|| bad("is not percent-encoded UTF-8"))?;
+            let value = percent::strict(raw, false).ok_or_else(|| bad("is not percent-encoded UTF-8"))?;
             if value.is_empty() {
                 return Err(bad("must not be empty in the URL's path"));
             }
@@ -350,7 +347,7 @@ impl Filled<'_> {
 
     pub fn id(&self) -> Result<Option<ConnectionId>, Fault> {
         let Some(template) = &self.route.id else { return Ok(None) };
-        let id = ConnectionId::parse_chosen(&template.fill(&self.values));
+        let id = ConnectionId::parse_chosen(&self.text(template));
         id.map(Some).map_err(|why| Fault::invalid(self.route.blame(template).into_string(), why.to_string()))
     }
 
@@ -362,20 +359,27 @@ impl Filled<'_> {
             let room = self.room(template)?;
             // Two templates may come to the same for one client.
             if !rooms.iter().any(|(known, _)| *known == room) {
-                rooms.push((room, template.first_variable().is_some()));
+                rooms.push((room, template.varies()));
             }
         }
         Ok(Some(rooms))
     }
 
     pub fn room(&self, template: &Template) -> Result<RoomName, Fault> {
-        let named = RoomName::parse("room", &template.fill(&self.values));
+        let named = RoomName::parse("room", &self.text(template));
         named.map_err(|fault| self.blamed(template, fault))
     }
 
     pub fn topic(&self, template: &Template) -> Result<Topic, Fault> {
-        let named = Topic::parse("topic", &template.fill(&self.values));
+        let named = Topic::parse("topic", &self.text(template));
         named.map_err(|fault| self.blamed(template, fault))
+    }
+
+    /// Each place has a value: it was looked for in the path when the route was read.
+    fn text(&self, template: &Template) -> String {
+        let value =
+            |name: &str| self.variables().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        template.fill(value).unwrap_or_default()
     }
 
     fn blamed(&self, template: &Template, fault: Fault) -> Fault {

@@ -53,6 +53,11 @@ impl Template {
         })
     }
 
+    /// It does not say the same for everybody.
+    pub fn varies(&self) -> bool {
+        self.places().next().is_some()
+    }
+
     /// The error is the place for which there is no value.
     pub fn fill<'a, 'v>(
         &'a self,
@@ -160,28 +165,4 @@ impl Segment {
         }
         Ok(Segment::Fixed(text.into()))
     }
-}
-
-/// A segment of a request's path, decoded once. None: not UTF-8, or a broken escape.
-pub fn decode(segment: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = match first {
-            b'%' => {
-                let (digits, after) = after.split_first_chunk::<2>()?;
-                // `from_str_radix` would take a sign as well.
-                if !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return None;
-                }
-                bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-                after
-            }
-            other => {
-                bytes.push(other);
-                after
-            }
-        };
-    }
-    String::from_utf8(bytes).ok()
 }

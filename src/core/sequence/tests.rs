@@ -25,8 +25,7 @@ fn gap_records_come_back_in_every_shape() {
         for shape in 0..8u8 {
             for number in [0, 1, 127, 128, 1_700_000_000_000, u64::MAX] {
                 let gap = Gap {
-                    from_epoch: number,
-                    from_seq: (shape & 1 != 0).then_some(number),
+                    from: (number, (shape & 1 != 0).then_some(number)),
                     to: (shape & 2 != 0).then_some((number, 3)),
                     cause,
                     count: (shape & 4 != 0).then_some(number),

@@ -126,7 +126,7 @@ impl ShardCore {
         let to = again.then(|| (numbering.epoch(), 1));
         let cause = if clean { GapCause::NewEpoch } else { GapCause::Crash };
         if again || !clean {
-            self.gap(now, key, &Gap { from_epoch: old_epoch, from_seq: last_seq, to, cause, count: None });
+            self.gap(now, key, &Gap { from: (old_epoch, last_seq), to, cause, count: None });
         }
         if again {
             if let Some(connection) = self.connections.get_mut(key) {
@@ -263,8 +263,7 @@ impl ShardCore {
             return;
         }
         let cause = if backpressure { GapCause::Backpressure } else { GapCause::Reconnect };
-        let gap =
-            Gap { from_epoch: epoch, from_seq: Some(last), to: Some((epoch, last + 1)), cause, count: None };
+        let gap = Gap { from: (epoch, Some(last)), to: Some((epoch, last + 1)), cause, count: None };
         self.gap(now, key, &gap);
     }
 

@@ -82,13 +82,7 @@ impl ShardCore {
         }
         self.stop_leaving(key, no_lease(), fx);
         if !dead && !never_open {
-            let gap = Gap {
-                from_epoch: epoch,
-                from_seq: Some(last),
-                to: None,
-                cause: GapCause::NewEpoch,
-                count: None,
-            };
+            let gap = Gap { from: (epoch, Some(last)), to: None, cause: GapCause::NewEpoch, count: None };
             self.gap_to_followers(now, key, &gap);
         }
         if !dead {

@@ -8,7 +8,7 @@ use crate::{
         correlation::{Kind, Verdict},
         id::{ConnKey, Ticket},
         io::{Answer, Effects, SocketKey},
-        publish::{MessageKind, Stamp},
+        publish::Stamp,
         reason::{CloseCause, DropReason},
         ring::RecordKind,
         time::Now,
@@ -105,10 +105,6 @@ impl ShardCore {
         };
         connection.published_seq = seq;
         let stamp = Stamp { epoch, seq, reply, possible_duplicate };
-        let kind = match kind {
-            Kind::Text => MessageKind::Text,
-            Kind::Binary => MessageKind::Binary,
-        };
         self.publisher.message(now, lane, stamp, kind, payload);
     }
 

@@ -219,7 +219,7 @@ impl ShardCore {
         connection.published_seq = 0;
         let to = Some((connection.numbering.epoch(), 1));
         let cause = GapCause::NewEpoch;
-        let gap = Gap { from_epoch: old, from_seq: Some(last), to, cause, count: Some(0) };
+        let gap = Gap { from: (old, Some(last)), to, cause, count: Some(0) };
         self.gap(now, key, &gap);
         self.persist(key, StoreThen::Nothing, false, fx);
     }

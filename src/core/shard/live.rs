@@ -124,8 +124,7 @@ impl ShardCore {
         if orderly {
             self.end_marker(now, key);
         } else {
-            let gap =
-                Gap { from_epoch: epoch, from_seq: Some(last), to: None, cause: GapCause::Lost, count: None };
+            let gap = Gap { from: (epoch, Some(last)), to: None, cause: GapCause::Lost, count: None };
             self.gap(now, key, &gap);
         }
         self.close_lane(now, key);

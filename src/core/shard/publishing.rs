@@ -54,7 +54,7 @@ impl ShardCore {
                 if next_seq > first_missing {
                     let count = from_seq.map(|last| next_seq - last - 1);
                     let to = Some((epoch, next_seq));
-                    let gap = Gap { from_epoch: epoch, from_seq, to, cause: GapCause::NotPublished, count };
+                    let gap = Gap { from: (epoch, from_seq), to, cause: GapCause::NotPublished, count };
                     self.gap_to_lane(now, key, &gap);
                 }
                 self.persist_then(key, ticket, answer, fx);
@@ -121,21 +121,13 @@ impl ShardCore {
     pub(super) fn gap_to_followers(&mut self, now: Now, key: ConnKey, gap: &Gap) {
         let mut payload = Vec::new();
         gap.encode(&mut payload);
-        let (epoch, seq) =
-            gap.to.map_or((gap.from_epoch, gap.from_seq.unwrap_or(0)), |(epoch, seq)| (epoch, seq - 1));
-        self.keep(now, key, RecordKind::Gap, (epoch, seq), Marks::default(), &payload);
+        self.keep(now, key, RecordKind::Gap, gap.place(), Marks::default(), &payload);
     }
 
     fn gap_to_lane(&mut self, now: Now, key: ConnKey, gap: &Gap) {
         self.counters.gaps[gap.cause.index()] += 1;
         if let Some(lane) = self.connections.get(key).and_then(|connection| connection.lane) {
-            let gap = publish::Gap {
-                from: (gap.from_epoch, gap.from_seq),
-                to: gap.to,
-                cause: gap.cause,
-                count: gap.count,
-            };
-            self.publisher.gap(now, lane, &gap);
+            self.publisher.gap(now, lane, gap);
         }
     }
 

@@ -119,8 +119,7 @@ impl ShardCore {
         self.clear_phase_timer(key);
         self.start_heart(now, key);
         let gap = Gap {
-            from_epoch: from,
-            from_seq: Some(last_seq),
+            from: (from, Some(last_seq)),
             to: Some((epoch, 1)),
             cause: GapCause::NewEpoch,
             count: None,

@@ -21,7 +21,7 @@ pub use render::{
 };
 pub use time::{TimeCache, TimeText, parse_rfc3339, rfc3339};
 
-use crate::core::{id::ConnectionId, reason::GapCause};
+use crate::core::{correlation::Kind, id::ConnectionId};
 
 pub const SOURCE: &str = "urn:com.virtufin.websocketmanager";
 pub const TYPE_MESSAGE: &str = "com.virtufin.websocketmanager.message";
@@ -43,19 +43,10 @@ pub enum Format {
     Frames,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageKind {
-    /// The caller has checked that it is UTF-8.
-    Text,
-    Binary,
-}
-
-impl MessageKind {
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            MessageKind::Text => CONTENT_TEXT,
-            MessageKind::Binary => CONTENT_BINARY,
-        }
+pub const fn content_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => CONTENT_TEXT,
+        Kind::Binary => CONTENT_BINARY,
     }
 }
 
@@ -68,28 +59,6 @@ pub struct Stamp {
     pub reply: bool,
     /// Both sockets of a rotation may have delivered it.
     pub possible_duplicate: bool,
-}
-
-/// Messages that did not come, or cannot be told from lost ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The last one before the gap; no seq means "the last one you saw".
-    pub from: (u64, Option<u64>),
-    /// The first one after it; None means that nothing follows.
-    pub to: Option<(u64, u64)>,
-    pub cause: GapCause,
-    /// How many, where that is known.
-    pub count: Option<u64>,
-}
-
-impl Gap {
-    /// The last message before what follows the gap: where it stands in its lane.
-    pub fn place(&self) -> (u64, u64) {
-        match self.to {
-            Some((epoch, seq)) => (epoch, seq.saturating_sub(1)),
-            None => (self.from.0, self.from.1.unwrap_or(0)),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The way back: what a follower of a topic gets out of an event. Not a hot path.
 
-use super::{CONTENT_BINARY, CONTENT_TEXT, Gap, SOURCE, TYPE_END, TYPE_GAP, TYPE_MESSAGE, parse_rfc3339};
-use crate::core::{reason::GapCause, time::Wall};
+use super::{CONTENT_BINARY, CONTENT_TEXT, SOURCE, TYPE_END, TYPE_GAP, TYPE_MESSAGE, parse_rfc3339};
+use crate::core::{reason::GapCause, sequence::Gap, time::Wall};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 

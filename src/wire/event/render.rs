@@ -1,11 +1,11 @@
 //! Events as bytes. Everything constant for a lane is rendered once, into its prefix.
 
 use super::{
-    CONTENT_BINARY, Format, Gap, LifecycleEvent, MessageKind, SOURCE, Stamp, TYPE_END, TYPE_GAP,
-    TYPE_LIFECYCLE, TYPE_MESSAGE, TimeText,
+    CONTENT_BINARY, Format, LifecycleEvent, SOURCE, Stamp, TYPE_END, TYPE_GAP, TYPE_LIFECYCLE, TYPE_MESSAGE,
+    TimeText, content_type,
     json::{push_base64, push_escaped, push_number},
 };
-use crate::core::id::ConnectionId;
+use crate::core::{correlation::Kind, id::ConnectionId, sequence::Gap};
 
 /// The constant parts of a lane's messages.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ pub fn append_message(
     prefix: &LanePrefix,
     stamp: &Stamp,
     time: &TimeText,
-    kind: MessageKind,
+    kind: Kind,
     payload: &[u8],
 ) {
     match prefix.format {
@@ -73,13 +73,7 @@ pub fn append_message(
 }
 
 /// One message as an element of `messages` in a `frames` event; elements are joined by commas.
-pub fn append_frame_element(
-    out: &mut Vec<u8>,
-    stamp: &Stamp,
-    time: &TimeText,
-    kind: MessageKind,
-    payload: &[u8],
-) {
+pub fn append_frame_element(out: &mut Vec<u8>, stamp: &Stamp, time: &TimeText, kind: Kind, payload: &[u8]) {
     out.extend_from_slice(b"{\"seq\":");
     push_number(out, stamp.seq);
     push_all(out, &[b",\"timestamp\":\"", time.as_bytes()]);
@@ -176,7 +170,7 @@ fn append_envelope(
     prefix: &LanePrefix,
     stamp: &Stamp,
     time: &TimeText,
-    kind: MessageKind,
+    kind: Kind,
     payload: &[u8],
 ) {
     push_numbered(out, prefix, stamp, time, payload.len());
@@ -195,7 +189,7 @@ fn append_payload(
     prefix: &LanePrefix,
     stamp: &Stamp,
     time: &TimeText,
-    kind: MessageKind,
+    kind: Kind,
     payload: &[u8],
 ) {
     push_numbered(out, prefix, stamp, time, payload.len());
@@ -205,14 +199,14 @@ fn append_payload(
     push_number(out, stamp.seq);
     out.push(b'"');
     push_marks(out, stamp, b",\"possibleduplicate\":true");
-    let content = kind.content_type().as_bytes();
+    let content = content_type(kind).as_bytes();
     push_all(out, &[b",\"datacontenttype\":\"", content, b"\",\"contenttype\":\"", content]);
     match kind {
-        MessageKind::Text => {
+        Kind::Text => {
             out.extend_from_slice(b"\",\"data\":\"");
             push_escaped(out, payload);
         }
-        MessageKind::Binary => {
+        Kind::Binary => {
             out.extend_from_slice(b"\",\"data_base64\":\"");
             push_base64(out, payload);
         }
@@ -231,14 +225,14 @@ fn push_numbered(out: &mut Vec<u8>, prefix: &LanePrefix, stamp: &Stamp, time: &T
 }
 
 /// From the closing quote of the timestamp to the end of the content.
-fn push_content(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
+fn push_content(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     match kind {
-        MessageKind::Text => {
+        Kind::Text => {
             out.extend_from_slice(b"\",\"payload\":\"");
             push_escaped(out, payload);
             out.push(b'"');
         }
-        MessageKind::Binary => {
+        Kind::Binary => {
             out.extend_from_slice(b"\",\"payloadBase64\":\"");
             push_base64(out, payload);
             push_all(out, &[b"\",\"contentType\":\"", CONTENT_BINARY.as_bytes(), b"\""]);

@@ -2,6 +2,7 @@
 //! every move a test decides, and one way to wait.
 
 pub mod daemon;
+mod ending;
 pub mod feed;
 pub mod fleet;
 pub mod grpc;

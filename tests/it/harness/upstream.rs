@@ -1,7 +1,7 @@
 //! Upstreams on loopback. A test holds each connection as a `Peer` and decides every move of it,
 //! or lets a handler do so; a raw upstream speaks no WebSocket at all.
 
-use super::wait::within;
+use super::{ending::close_code, wait::within};
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderMap;
 use std::{
@@ -213,18 +213,7 @@ impl Peer {
 
     /// The close code that the service sent, or None when it vanished.
     pub async fn closed(&mut self) -> Option<u16> {
-        within("the end of the connection", async {
-            loop {
-                match self.next().await {
-                    Some(Message::Close(frame)) => {
-                        return Some(frame.map_or(1005, |frame| frame.code.into()));
-                    }
-                    Some(_) => {}
-                    None => return None,
-                }
-            }
-        })
-        .await
+        close_code("the end of the connection", &mut self.socket).await
     }
 
     pub async fn say(&mut self, text: impl Into<String>) {

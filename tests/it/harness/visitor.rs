@@ -1,6 +1,6 @@
 //! Clients that connect to the service, by a WebSocket library that is not ours.
 
-use super::{Service, wait::within};
+use super::{Service, ending::close_code, wait::within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -101,18 +101,7 @@ impl Visitor {
 
     /// The close code that the service sent, or None when it vanished.
     pub async fn closed(&mut self) -> Option<u16> {
-        within("the end of the visit", async {
-            loop {
-                match self.next().await {
-                    Some(Message::Close(frame)) => {
-                        return Some(frame.map_or(1005, |frame| frame.code.into()));
-                    }
-                    Some(_) => {}
-                    None => return None,
-                }
-            }
-        })
-        .await
+        close_code("the end of the visit", &mut self.socket).await
     }
 
     pub async fn say(&mut self, text: impl Into<String>) {

@@ -7,7 +7,7 @@ fn message(epoch: u64, seq: u64) -> Numbers {
 }
 
 fn hole(from: (u64, Option<u64>), to: Option<(u64, u64)>, cause: GapCause, count: Option<u64>) -> Gap {
-    Gap { from_epoch: from.0, from_seq: from.1, to, cause, count }
+    Gap { from, to, cause, count }
 }
 
 const DELIVER: Step = Step { gap: None, deliver: true };

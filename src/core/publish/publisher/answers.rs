@@ -13,10 +13,11 @@ use crate::{
             spill::{Head, Record},
         },
         reason::{DropReason, GapCause},
+        sequence::Gap,
         time::Now,
     },
     limits,
-    wire::event::{Gap, append_gap},
+    wire::event::append_gap,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

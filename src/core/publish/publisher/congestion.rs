@@ -4,6 +4,7 @@
 use super::{Publisher, Taken};
 use crate::{
     core::{
+        correlation::Kind,
         id::ConnectionId,
         publish::{
             batch::EventKind,
@@ -14,11 +15,10 @@ use crate::{
             overflow::{Lost, Room, Waiting},
         },
         reason::{DropReason, GapCause},
+        sequence::Gap,
         time::Now,
     },
-    wire::event::{
-        Gap, LanePrefix, MessageKind, Stamp, append_end, append_frame_element, append_gap, append_message,
-    },
+    wire::event::{LanePrefix, Stamp, append_end, append_frame_element, append_gap, append_message},
 };
 
 impl Publisher {
@@ -27,7 +27,7 @@ impl Publisher {
         now: Now,
         index: u32,
         stamp: Stamp,
-        kind: MessageKind,
+        kind: Kind,
         payload: &[u8],
     ) -> Taken {
         let over = self.over;
@@ -48,7 +48,7 @@ impl Publisher {
         Taken::Queued
     }
 
-    pub(super) fn wait(&mut self, now: Now, index: u32, stamp: Stamp, kind: MessageKind, payload: &[u8]) {
+    pub(super) fn wait(&mut self, now: Now, index: u32, stamp: Stamp, kind: Kind, payload: &[u8]) {
         let time = self.clock.at(now.wall);
         let Some(lane) = self.lanes.get_mut(index) else { return };
         let mut rendered = Vec::new();

@@ -15,10 +15,11 @@ use crate::{
             spill::Head,
         },
         reason::GapCause,
+        sequence::Gap,
         time::Now,
     },
     limits,
-    wire::event::{Gap, append_gap},
+    wire::event::append_gap,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -168,7 +168,7 @@ impl World {
         let value = serde_json::json!({"k": self.rng.below(4), "n": source.seq, "f": filler});
         let payload =
             if self.rng.one_in(10) { b"no json \"".to_vec() } else { value.to_string().into_bytes() };
-        let kind = if self.rng.one_in(5) { MessageKind::Binary } else { MessageKind::Text };
+        let kind = if self.rng.one_in(5) { Kind::Binary } else { Kind::Text };
         let stamp = Stamp { epoch: source.epoch, seq: source.seq, ..Stamp::default() };
         let taken = self.publisher.message(self.now, source.key, stamp, kind, &payload);
         match source.spec.overflow {
@@ -209,7 +209,7 @@ impl World {
         self.publisher.end(self.now, source.key, source.epoch, source.seq);
         self.publisher.close_lane(self.now, source.key);
         let stamp = Stamp { epoch: source.epoch, seq: source.seq + 1, ..Stamp::default() };
-        let taken = self.publisher.message(self.now, source.key, stamp, MessageKind::Text, b"");
+        let taken = self.publisher.message(self.now, source.key, stamp, Kind::Text, b"");
         assert_eq!(taken, Taken::NoLane);
         source.key = self.publisher.open_lane(&source.id, "wss://host/", source.spec.clone());
         (source.paused, source.budget) = (false, 5);

@@ -56,7 +56,7 @@ impl Rig {
     fn send(&mut self, now: Now, payload: &[u8]) -> Taken {
         self.seq += 1;
         let stamp = Stamp { epoch: EPOCH, seq: self.seq, ..Stamp::default() };
-        let taken = self.publisher.message(now, self.lane, stamp, MessageKind::Text, payload);
+        let taken = self.publisher.message(now, self.lane, stamp, Kind::Text, payload);
         self.publisher.check().unwrap();
         taken
     }
@@ -199,7 +199,7 @@ fn a_frame_holds_one_epoch_and_outlives_its_lane() {
     );
     for (epoch, seq) in [(5, 1), (5, 2), (6, 1)] {
         let stamp = Stamp { epoch, seq, ..Stamp::default() };
-        rig.publisher.message(at(1), rig.lane, stamp, MessageKind::Text, b"m");
+        rig.publisher.message(at(1), rig.lane, stamp, Kind::Text, b"m");
     }
     rig.publisher.close_lane(at(1), rig.lane);
     // Takes the place of the closed lane, in the other class of batches.

@@ -98,14 +98,14 @@ fn bad_routes_say_what_is_wrong_and_the_way_out() {
     bad("/a colour=red", "colour is not known; keys are id");
     bad("/a rooms=b rooms=c", "rooms is given twice");
     bad("/a rooms={b}", "rooms: {b} is no variable of the path");
-    bad("/a rooms=b,", "rooms: '': a room name has 1 to 256 bytes");
-    bad("/a rooms=b}", "a brace without its other one");
-    bad("/a/{b} rooms={b", "a brace without its other one");
+    bad("/a rooms=b,", "rooms: '' is empty");
+    bad("/a rooms=b}", "rooms: 'b}' has a '}' without its '{'");
+    bad("/a/{b} rooms={b", "rooms: '{b' has a '{' without its '}'");
     bad("/a id=a/b", "id: 'a/b': may hold only letters");
     bad("/a id=~x", "must not begin with '~'");
     bad("/a messages=drop", "messages must be ignore, protocol, publish:TOPIC or room:NAME");
     bad("/a messages=publish:a?b", "messages: 'a?b': a topic must not hold");
-    bad("/a messages=room:", "messages: '': a room name");
+    bad("/a messages=room:", "messages: '' is empty");
     bad("/a subprotocols=a,,b", "subprotocols[1]: must be a token");
     bad("/a format=json", "format must be verbatim or binary");
     bad("/a auth=yes", "auth must be open, token or authoriser");

@@ -86,14 +86,3 @@ fn shapes_are_compared_without_the_variables_names() {
     assert!(!shaped("/a/{b}", "/a/{b}/c"));
     assert!(!shaped("/a", "/b"));
 }
-
-#[test]
-fn segments_are_decoded_once() {
-    assert_eq!(decode("a%2Fb%20c"), Some("a/b c".into()));
-    assert_eq!(decode("%25%32%46"), Some("%2F".into()));
-    assert_eq!(decode("a+b"), Some("a+b".into()));
-    assert_eq!(decode("%C3%A9"), Some("é".into()));
-    for broken in ["%", "%4", "%zz", "%+1", "%FF"] {
-        assert_eq!(decode(broken), None, "{broken}");
-    }
-}

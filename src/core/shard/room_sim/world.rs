@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::core::{
-    correlation::Rule as Correlation,
     id::ConnectionId,
     publish::Bounds,
-    spec::{Dial, Settings, Spec},
-    target::Target,
+    spec::{Settings, Spec, testing},
 };
 
 impl World {
@@ -375,31 +373,9 @@ impl World {
     }
 
     pub fn spec() -> Arc<Spec> {
-        let settings = Settings {
-            auto_reconnect: false,
-            reconnect_attempts_max: 0,
-            reconnect_base: Duration::from_secs(1),
-            reconnect_max: Duration::from_secs(1),
-            ping_interval: Duration::ZERO,
-            pong_timeout: Duration::from_secs(5),
-            idle_data: Duration::ZERO,
-            sends_per_second: 0.0,
-            sends_burst: 0,
-            send_bytes_max: 10_000,
-            sends_in_flight_max: 10,
-            message_bytes_max: 10_000,
-            correlation: Correlation::Auto,
-            rooms: [].into(),
-        };
+        let settings = Settings { auto_reconnect: false, ..testing::settings() };
         Arc::new(Spec {
-            dial: Dial {
-                target: Target::parse("ws://client.example/").unwrap(),
-                headers: Vec::new(),
-                subprotocols: Vec::new(),
-                tls: None,
-                source_ip: None,
-                timeout: Duration::from_secs(5),
-            },
+            dial: testing::dial("ws://client.example/"),
             settings: settings.into(),
             source: Bytes::new(),
             has_secrets: false,

@@ -118,7 +118,7 @@ impl World {
             && let Follow::Connection(id) = &follower.follow
         {
             assert!(
-                follower.overrun || self.crashes > 0 || gap.from_epoch < epoch,
+                follower.overrun || self.crashes > 0 || gap.from.0 < epoch,
                 "a hole without a loss: {gap:?}"
             );
             follower.cover(id.clone(), &gap);
@@ -219,7 +219,7 @@ impl Follower {
     fn cover(&mut self, id: ConnectionId, gap: &crate::core::sequence::Gap) {
         let reaches = match gap.to {
             Some((epoch, seq)) => (epoch, seq - 1),
-            None => (gap.from_epoch, gap.from_seq.unwrap_or(u64::MAX - 1)),
+            None => (gap.from.0, gap.from.1.unwrap_or(u64::MAX - 1)),
         };
         let covered = self.covered.entry(id).or_insert(reaches);
         *covered = (*covered).max(reaches);

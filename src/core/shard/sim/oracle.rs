@@ -45,7 +45,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn gap(&mut self, gap: &crate::wire::event::Gap) {
+    pub fn gap(&mut self, gap: &crate::core::sequence::Gap) {
         let (epoch, from) = gap.from;
         let last = self.last.filter(|last| last.0 == epoch).map_or(0, |last| last.1);
         let from = from.unwrap_or(last);

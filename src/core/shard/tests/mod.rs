@@ -19,13 +19,13 @@ use crate::{
             batch::{Batch, EventKind, PublishError},
         },
         reason::{Certainty, CloseCause, DropReason, GapCause},
-        spec::{Connect, Dial, Record, Restore, Settings, Spec, Status},
-        target::Target,
+        sequence::Gap,
+        spec::{Connect, Record, Restore, Settings, Spec, Status, testing},
         time::Wall,
     },
     limits,
     wire::{
-        event::{Body, Gap, parse_event},
+        event::{Body, parse_event},
         ws::{self, Decoder, Role},
     },
 };
@@ -65,33 +65,17 @@ fn millis(millis: u64) -> Duration {
 
 fn settings() -> Settings {
     Settings {
-        auto_reconnect: true,
-        reconnect_attempts_max: 0,
-        reconnect_base: millis(1000),
         reconnect_max: millis(30_000),
-        ping_interval: Duration::ZERO,
         pong_timeout: millis(50_000),
-        idle_data: Duration::ZERO,
-        sends_per_second: 0.0,
-        sends_burst: 0,
-        send_bytes_max: 10_000,
         sends_in_flight_max: 100,
         message_bytes_max: 1 << 20,
-        correlation: Rule::Auto,
-        rooms: Arc::default(),
+        ..testing::settings()
     }
 }
 
 fn spec_of(settings: Settings, source: &'static str) -> Arc<Spec> {
     Arc::new(Spec {
-        dial: Dial {
-            target: Target::parse("ws://upstream.example/feed?token=s3cret").unwrap(),
-            headers: Vec::new(),
-            subprotocols: Vec::new(),
-            tls: None,
-            source_ip: None,
-            timeout: millis(5000),
-        },
+        dial: testing::dial("ws://upstream.example/feed?token=s3cret"),
         settings: settings.into(),
         source: Bytes::from_static(source.as_bytes()),
         has_secrets: false,

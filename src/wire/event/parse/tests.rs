@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    core::id::ConnectionId,
+    core::{correlation::Kind, id::ConnectionId},
     wire::event::{
-        Format, LanePrefix, LifecycleEvent, LifecycleState, MessageKind, Stamp, TimeText, append_end,
+        Format, LanePrefix, LifecycleEvent, LifecycleState, Stamp, TimeText, append_end,
         append_frame_element, append_frames, append_gap, append_lifecycle, append_message,
     },
 };
@@ -34,11 +34,11 @@ fn reads_back_every_format() {
         for marked in [false, true] {
             let stamp = Stamp { epoch: 9, seq: 4, reply: marked, possible_duplicate: marked };
             let mut out = Vec::new();
-            append_message(&mut out, &prefix, &stamp, &time, MessageKind::Text, "{\"\u{e9}\": 1}".as_bytes());
+            append_message(&mut out, &prefix, &stamp, &time, Kind::Text, "{\"\u{e9}\": 1}".as_bytes());
             let text = expected(4, marked, "text/plain", Body::Text("{\"\u{e9}\": 1}".into()));
             assert_eq!(parse_event(&out), [text]);
             out.clear();
-            append_message(&mut out, &prefix, &stamp, &time, MessageKind::Binary, &[0, 255, 7]);
+            append_message(&mut out, &prefix, &stamp, &time, Kind::Binary, &[0, 255, 7]);
             let binary = expected(4, marked, "application/octet-stream", Body::Binary(vec![0, 255, 7]));
             assert_eq!(parse_event(&out), [binary]);
         }
@@ -55,7 +55,7 @@ fn reads_back_frames_and_records() {
             elements.push(b',');
         }
         let stamp = Stamp { epoch: 9, seq, ..Stamp::default() };
-        append_frame_element(&mut elements, &stamp, &time, MessageKind::Text, b"t");
+        append_frame_element(&mut elements, &stamp, &time, Kind::Text, b"t");
     }
     let mut out = Vec::new();
     append_frames(&mut out, &prefix, 9, (1, 3), &time, &elements);
@@ -101,7 +101,7 @@ fn cut_and_changed_events_never_panic() {
     let prefix = LanePrefix::new(Format::Frames, &id(), "wss://x/");
     let mut event = Vec::new();
     let stamp = Stamp { epoch: 9, seq: 1, ..Stamp::default() };
-    append_message(&mut event, &prefix, &stamp, &TimeText::at(AT), MessageKind::Binary, b"abc");
+    append_message(&mut event, &prefix, &stamp, &TimeText::at(AT), Kind::Binary, b"abc");
     for at in 0..event.len() {
         assert!(matches!(parse_event(&event[..at])[0].body, Body::Foreign(_)));
         let mut changed = event.clone();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::{reason::GapCause, time::Wall};
+use crate::core::{correlation::Kind, reason::GapCause, sequence::Gap, time::Wall};
 use crate::wire::event::{LifecycleState, SOURCE};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn time() -> TimeText {
     TimeText::at(Wall::from_unix_nanos(1_704_164_645_678_901_234))
 }
 
-fn render(format: Format, stamp: Stamp, kind: MessageKind, payload: &[u8]) -> Value {
+fn render(format: Format, stamp: Stamp, kind: Kind, payload: &[u8]) -> Value {
     let prefix = LanePrefix::new(format, &id(), URL);
     // Something stands before it already: rendering appends.
     let mut out = b"before".to_vec();
@@ -37,7 +37,7 @@ fn event(kind: &str, id: &str, rest: Value) -> Value {
 fn the_exact_bytes_of_an_envelope() {
     let prefix = LanePrefix::new(Format::Envelope, &id(), "wss://host/");
     let mut out = Vec::new();
-    append_message(&mut out, &prefix, &stamp(false, false), &time(), MessageKind::Text, b"{\"a\":1}\n");
+    append_message(&mut out, &prefix, &stamp(false, false), &time(), Kind::Text, b"{\"a\":1}\n");
     let expected = concat!(
         r#"{"specversion":"1.0","type":"com.virtufin.websocketmanager.message","#,
         r#""source":"urn:com.virtufin.websocketmanager","subject":"feed.1","#,
@@ -52,10 +52,10 @@ fn the_exact_bytes_of_an_envelope() {
 #[test]
 fn envelopes() {
     let rows = [
-        (MessageKind::Text, &b"\"hi\\"[..], json!({"payload": "\"hi\\"})),
-        (MessageKind::Text, b"", json!({"payload": ""})),
+        (Kind::Text, &b"\"hi\\"[..], json!({"payload": "\"hi\\"})),
+        (Kind::Text, b"", json!({"payload": ""})),
         (
-            MessageKind::Binary,
+            Kind::Binary,
             b"\x00\xff",
             json!({"payloadBase64": "AP8=", "contentType": "application/octet-stream"}),
         ),
@@ -87,7 +87,7 @@ fn payloads_are_verbatim() {
         "epoch": "1700000000123", "seq": "42", "reply": true, "possibleduplicate": true,
         "datacontenttype": "text/plain", "contenttype": "text/plain", "data": "{\"a\" : 1.0}"}),
     );
-    assert_eq!(render(Format::Payload, stamp(true, true), MessageKind::Text, b"{\"a\" : 1.0}"), text);
+    assert_eq!(render(Format::Payload, stamp(true, true), Kind::Text, b"{\"a\" : 1.0}"), text);
     let binary = event(
         TYPE_MESSAGE,
         "feed.1/1700000000123/42",
@@ -95,17 +95,17 @@ fn payloads_are_verbatim() {
         "epoch": "1700000000123", "seq": "42", "datacontenttype": "application/octet-stream",
         "contenttype": "application/octet-stream", "data_base64": "YQ=="}),
     );
-    assert_eq!(render(Format::Payload, stamp(false, false), MessageKind::Binary, b"a"), binary);
+    assert_eq!(render(Format::Payload, stamp(false, false), Kind::Binary, b"a"), binary);
 }
 
 #[test]
 fn frames_hold_many() {
     let prefix = LanePrefix::new(Format::Frames, &id(), URL);
     let mut elements = Vec::new();
-    append_frame_element(&mut elements, &stamp(false, false), &time(), MessageKind::Text, b"\"a\"");
+    append_frame_element(&mut elements, &stamp(false, false), &time(), Kind::Text, b"\"a\"");
     elements.push(b',');
     let second = Stamp { seq: 43, ..stamp(true, true) };
-    append_frame_element(&mut elements, &second, &time(), MessageKind::Binary, b"a");
+    append_frame_element(&mut elements, &second, &time(), Kind::Binary, b"a");
     let mut out = Vec::new();
     append_frames(&mut out, &prefix, 1_700_000_000_123, (42, 43), &time(), &elements);
     let expected = event(
@@ -118,7 +118,7 @@ fn frames_hold_many() {
                 "contentType": "application/octet-stream", "reply": true, "possibleDuplicate": true}]}}),
     );
     assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
-    let alone = render(Format::Frames, stamp(false, false), MessageKind::Text, b"x");
+    let alone = render(Format::Frames, stamp(false, false), Kind::Text, b"x");
     assert_eq!(alone["id"], "feed.1/1700000000123/42-42");
     assert_eq!(alone["data"]["messages"].as_array().unwrap().len(), 1);
 }

@@ -142,7 +142,7 @@ fn lanes_of_the_other_policies_do_not_wait_for_the_log() {
     let (id, _) = record_of(&rig.actions(at(1))).unwrap();
     rig.publisher.spilled(at(1), id, Ok(true));
     let stamp = Stamp { epoch: EPOCH, seq: 1, ..Stamp::default() };
-    rig.publisher.message(at(1), direct, stamp, MessageKind::Text, b"m");
+    rig.publisher.message(at(1), direct, stamp, Kind::Text, b"m");
     rig.publisher.published(at(1), BatchId(at(0).wall.unix_nanos()), Ok(()));
     let sent = rig.actions(at(10)).into_iter().find_map(|action| match action {
         Action::Publish(batch) => Some(batch),

@@ -185,8 +185,13 @@ impl World {
             (Wants::Forget(id), Err(_)) => {
                 self.standing.remove(&id);
             }
-            (Wants::Transfer(id, epoch, other), Err(_)) => {
+            (Wants::Transfer(id, epoch, other), Err(why)) => {
                 self.standing.remove(&id);
+                if why.contains("still ours") {
+                    // The shard goes on with it, as before the offer.
+                    self.instances[at].held.entry(id.clone()).or_insert(epoch - 1);
+                    self.demand_one_owner(at, &id);
+                }
                 let life = self.instances[other].life;
                 let what = Planned::TakeOver(id, epoch);
                 self.after(6000 * MILLI, Event::Later { at: other, life, what });

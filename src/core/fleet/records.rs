@@ -18,6 +18,8 @@ use std::time::Duration;
 /// After a hand-over, or a deletion that an earlier write may overtake.
 const LOOK_BACK: Duration = Duration::from_secs(4);
 
+const BUSY: &str = "this connection is being handed over, taken or ended; try again";
+
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
         if let Some(entry) = self.entries.get(&id)
@@ -117,6 +119,13 @@ impl Fleet {
             }
             Some(work) => {
                 let job = work.next.get_or_insert_with(|| Job { what: what.clone(), askers: Vec::new() });
+                if matches!((&job.what, &what), (What::Expect, What::Claim { .. })) {
+                    return fx.extend(asker.map(|who| refusal(who, BUSY)));
+                }
+                if !matches!(what, What::Claim { .. } | What::Put { .. }) {
+                    // Whoever waits to dial it would be told that it is ours.
+                    fx.extend(job.askers.extract_if(.., |(_, claims)| *claims).map(|who| refusal(who, BUSY)));
+                }
                 job.what = what;
                 if job.askers.len() >= limits::FLEET_ASKERS_MAX {
                     return fx.extend(asker.map(|who| refusal(who, "too many callers wait for this record")));
@@ -413,8 +422,10 @@ impl Fleet {
             next = Some(Job { what: run.what.clone(), askers: Vec::new() });
             at = at + LOOK_BACK;
         }
-        if matches!(run.what, What::Delete) && matches!(end, End::Done) && entry.unsure && next.is_none() {
-            // What was late must not bring it back.
+        let deleted = matches!((&run.what, &end), (What::Delete, End::Done));
+        let renounced = matches!(run.what, What::Claim { .. }) && !entry.is_held();
+        if (deleted || renounced) && entry.unsure && next.is_none() {
+            // What was late must not bring it back, nor leave a claim that nobody knows of.
             (entry.unsure, entry.known) = (false, Known::Read);
             next = Some(Job { what: What::Delete, askers: Vec::new() });
             at = at + LOOK_BACK;

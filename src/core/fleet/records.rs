@@ -264,8 +264,10 @@ impl Fleet {
             next = Some(Job { what: run.what.clone(), askers: Vec::new() });
             at = at + LOOK_BACK;
         }
-        if matches!(run.what, What::Delete) && matches!(end, End::Done) && entry.unsure && next.is_none() {
-            // What was late must not bring it back.
+        let deleted = matches!((&run.what, &end), (What::Delete, End::Done));
+        let renounced = matches!(run.what, What::Claim { .. }) && !entry.is_held();
+        if (deleted || renounced) && entry.unsure && next.is_none() {
+            // What was late must not bring it back, nor leave a claim that nobody knows of.
             (entry.unsure, entry.known) = (false, Known::Read);
             next = Some(Job { what: What::Delete, askers: Vec::new() });
             at = at + LOOK_BACK;

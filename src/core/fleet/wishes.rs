@@ -11,6 +11,8 @@ use super::{
 use crate::{core::id::ConnectionId, limits};
 use bytes::Bytes;
 
+const BUSY: &str = "this connection is being handed over, taken or ended; try again";
+
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
         if let Some(entry) = self.entries.get(&id)
@@ -110,6 +112,13 @@ impl Fleet {
             }
             Some(work) => {
                 let job = work.next.get_or_insert_with(|| Job { what: what.clone(), askers: Vec::new() });
+                if matches!((&job.what, &what), (What::Expect, What::Claim { .. })) {
+                    return fx.extend(asker.map(|who| refusal(who, BUSY)));
+                }
+                if !matches!(what, What::Claim { .. } | What::Put { .. }) {
+                    // Whoever waits to dial it would be told that it is ours.
+                    fx.extend(job.askers.extract_if(.., |(_, claims)| *claims).map(|who| refusal(who, BUSY)));
+                }
                 job.what = what;
                 if job.askers.len() >= limits::FLEET_ASKERS_MAX {
                     return fx.extend(asker.map(|who| refusal(who, "too many callers wait for this record")));

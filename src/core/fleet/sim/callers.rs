@@ -133,6 +133,13 @@ impl World {
                 self.epochs.remove(&id);
                 self.standing.remove(&id);
                 self.instances[at].held.remove(&id);
+                for wants in self.instances[at].asked.values_mut() {
+                    if let Wants::Store(other, _, fresh) = wants
+                        && *other == id
+                    {
+                        *fresh = false;
+                    }
+                }
                 let asker = self.asker(at, Wants::Forget(id.clone()));
                 self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Forget { asker, id }, fx));
             }

@@ -61,7 +61,8 @@ impl World {
                 self.stats.taken += 1;
                 self.note(at, "takes", &format!("{id} {epoch}"));
                 let before = self.epochs.insert(id.clone(), epoch);
-                assert!(before.is_none_or(|before| before < epoch), "{id}: epoch {epoch} after {before:?}");
+                let known = before.filter(|_| self.rolled_back.is_none());
+                assert!(known.is_none_or(|before| before < epoch), "{id}: epoch {epoch} after {before:?}");
                 self.instances[at].held.insert(id.clone(), epoch);
                 self.demand_one_owner(at, &id);
             }
@@ -182,8 +183,13 @@ impl World {
             (Wants::Forget(id), Err(_)) => {
                 self.standing.remove(&id);
             }
-            (Wants::Transfer(id, epoch, other), Err(_)) => {
+            (Wants::Transfer(id, epoch, other), Err(why)) => {
                 self.standing.remove(&id);
+                if why.contains("still ours") {
+                    // The shard goes on with it, as before the offer.
+                    self.instances[at].held.entry(id.clone()).or_insert(epoch - 1);
+                    self.demand_one_owner(at, &id);
+                }
                 let life = self.instances[other].life;
                 let what = Planned::TakeOver(id, epoch);
                 self.after(6000 * MILLI, Event::Later { at: other, life, what });

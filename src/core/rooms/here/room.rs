@@ -92,7 +92,10 @@ impl RoomHere {
                     self.blocked += 1;
                     return stuck(socket, Stuck::Blocked);
                 }
-                Wrote::Gone => return member.owed = Some(owed),
+                Wrote::Gone => {
+                    member.owed = Some(owed);
+                    return self.awaits_its_end(index);
+                }
             }
         }
         while member.next < log.end() {
@@ -120,9 +123,16 @@ impl RoomHere {
                     self.blocked += 1;
                     return stuck(socket, Stuck::Blocked);
                 }
-                Wrote::Gone => return,
+                Wrote::Gone => return self.awaits_its_end(index),
             }
         }
+    }
+
+    /// Its socket failed and its end is on the way: nothing is written to it until then, and what it
+    /// has not had stays counted.
+    fn awaits_its_end(&mut self, index: usize) {
+        self.members[index].blocked = true;
+        self.blocked += 1;
     }
 
     /// Logs keep what somebody still has to get.

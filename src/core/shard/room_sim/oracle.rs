@@ -14,6 +14,8 @@ pub struct Book {
     also: BTreeSet<(RoomName, Position)>,
     /// Numbers that were passed over without a word; they may have come by another room.
     holes: Vec<(RoomName, Position)>,
+    /// Numbers of a new epoch of which nothing was said: by then it had been put into the room anew.
+    begun: Vec<(RoomName, Position)>,
     /// When it began, left or began anew to be in which room.
     pub entered: Vec<(RoomName, u64)>,
     /// Where it came back, by the mark of its request; none: as it was admitted.
@@ -157,7 +159,9 @@ impl World {
         let book = &mut self.clients[client].book;
         let known = book.rooms.entry(room.clone()).or_default();
         let Some(last) = known.last else { return };
-        assert_eq!(at.epoch, last.epoch, "a new epoch without a word");
+        if at.epoch != last.epoch {
+            return book.begun.push((room.clone(), at));
+        }
         let passed = (last.offset + 1..at.offset).map(|offset| Position { offset, ..at });
         let silent = passed.filter(|at| !known.knows(*at));
         book.holes.extend(silent.map(|at| (room.clone(), at)));
@@ -231,6 +235,11 @@ impl World {
     /// Numbers that were passed over came by another room, or were none of its.
     fn check_holes(&mut self, client: usize) {
         let alive = self.clients[client].attached;
+        for (room, at) in std::mem::take(&mut self.clients[client].book.begun) {
+            let excused = &self.clients[client].book.excused;
+            let put = excused.iter().any(|(known, head)| *known == room && head.epoch == at.epoch);
+            assert!(put, "client {client}: {} {at:?}: a new epoch without a word", room.as_str());
+        }
         for (room, at) in std::mem::take(&mut self.clients[client].book.holes) {
             let excused = &self.clients[client].book.excused;
             if excused.iter().any(|(known, upto)| *known == room && at <= *upto) {

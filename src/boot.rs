@@ -10,6 +10,7 @@ mod intake;
 mod open;
 mod restore;
 mod rooms;
+mod traces;
 
 pub use open::report as backend_report;
 
@@ -26,6 +27,7 @@ use crate::{
         grpc,
         http::{self, HttpSettings},
         listen::{self, ListenSettings, Stop},
+        observe::Observer,
         service::{Inner, Life, Readiness, Service},
         typed::Check,
         validate::Defaults,
@@ -41,7 +43,7 @@ use crate::{
     },
     fleet::Handle,
     limits, pki,
-    ports::Store,
+    ports::{Store, spans::Spans},
     shard::{
         self, Local, World,
         dial::{Dialler, SystemResolver},
@@ -50,7 +52,7 @@ use crate::{
         mailbox::{Hub, Mailbox},
         rooms::RoomWorld,
     },
-    telemetry::collect::{Collector, Sources},
+    telemetry::collect::{Collector, Fixed, Sources},
 };
 use std::{
     error::Error,
@@ -101,6 +103,9 @@ struct Instance {
     outside: Arc<Outside>,
     commands: Arc<CommandCounters>,
     intake: Arc<IntakeCounters>,
+    /// By shard.
+    observers: Vec<Observer>,
+    spans: Spans,
     /// None: messages have no types here.
     check: Option<Arc<dyn Check>>,
     /// Drawn at each start of the process.
@@ -129,11 +134,12 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
 
     let intake_counters: Arc<IntakeCounters> = Arc::default();
     let check = intake::check(&config, &intake_counters)?;
+    let (spans, exporter) = traces::start(&config)?;
     let mut entropy = Entropy::default();
     let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
     let hub = Hub::new(mailboxes.clone(), entropy.word());
     let gate = backend.documents().map(|_| Arc::<Gate>::default());
-    let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone())?;
+    let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone(), &spans)?;
     let peers = Arc::<PeerCounters>::default();
     let members = match (&fleet, &gate) {
         (Some(fleet), Some(gate)) => Some(Members {
@@ -155,6 +161,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         outside: outside.clone(),
         commands: Arc::default(),
         intake: intake_counters,
+        observers: traces::observers(&config, &spans),
+        spans,
         check,
         run: entropy.word(),
         started: Started {
@@ -197,6 +205,9 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     }
     outside.close()?;
     instance.backend.close().map_err(|error| error.message)?;
+    if let Some(exporter) = exporter {
+        exporter.close();
+    }
     Ok(code)
 }
 
@@ -223,6 +234,10 @@ async fn manage(
             fleet: instance.fleet.clone(),
             rooms: instance.outside.redis.clone(),
             relay: instance.outside.relay.clone(),
+            calls: instance.observers.iter().map(|observer| observer.calls.clone()).collect(),
+            spans: instance.spans.clone(),
+            fixed: Fixed::of(&instance.config),
+            standing: traces::standing(instance.readiness.clone()),
         }),
         config: instance.config.clone(),
         drain: drain_now,
@@ -334,6 +349,7 @@ impl Part {
             fleet: fleet::peers(&self.instance)?,
             rooms: self.instance.outside.ports.clone(),
             check: self.instance.check.clone(),
+            observer: self.instance.observers[self.shard as usize].clone(),
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {
@@ -425,6 +441,7 @@ fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> Result<World
             bus: instance.outside.ports.bus.clone(),
             relay: instance.outside.ports.relay.clone(),
         },
+        spans: instance.spans.clone(),
     })
 }
 

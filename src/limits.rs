@@ -73,6 +73,16 @@ pub const RECONNECT_MAX_DEFAULT: Duration = Duration::from_millis(30_000);
 /// Reconnect dials a shard starts a second: an upstream that returns must not meet a stampede.
 pub const DIALS_PER_SECOND: u32 = 500;
 
+/// Spans that wait for the collector; further ones are dropped.
+pub const SPANS_WAITING_MAX: usize = 8192;
+/// Spans of one call of the collector, how long the first waits for others, and how long it may take.
+pub const SPANS_PER_EXPORT: usize = 512;
+pub const SPANS_LINGER: Duration = Duration::from_millis(500);
+pub const SPANS_EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Hosts that a shard's metrics tell apart by name.
+pub const VENUES_PER_SHARD_MAX: usize = 32;
+
 /// The response head of an upstream's handshake.
 pub const HANDSHAKE_HEAD_BYTES_MAX: usize = 16 * 1024;
 

@@ -11,6 +11,7 @@ pub use rooms::RoomPorts;
 
 use super::{
     convert,
+    observe::Observer,
     peers::{Fleet, Peers},
     sends::{self, Sends},
     validate::{self, Defaults},
@@ -84,6 +85,10 @@ impl Readiness {
         self.health.get().map(|health| health.condition())
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.life.load(Ordering::Acquire) == Life::Draining as u8
+    }
+
     pub fn not_ready(&self) -> Option<String> {
         let problem = || self.condition().and_then(|condition| condition.problem);
         match self.life.load(Ordering::Acquire) {
@@ -112,6 +117,24 @@ pub struct Inner {
     pub rooms: RoomPorts,
     /// Looks at each message that an app sends to rooms or users; None: any will do.
     pub check: Option<Arc<dyn Check>>,
+    pub observer: Observer,
+}
+
+impl Inner {
+    /// Without a shard.
+    pub fn unstarted() -> Self {
+        Inner {
+            hub: Hub::new(Vec::new(), 0),
+            defaults: Defaults::default(),
+            instance: String::new(),
+            bus: None,
+            readiness: Arc::default(),
+            fleet: None,
+            rooms: RoomPorts::default(),
+            check: None,
+            observer: Observer::default(),
+        }
+    }
 }
 
 type Answered<T> = Result<T, Fault>;
@@ -127,6 +150,10 @@ impl Service {
     /// The other instances, in a fleet.
     pub fn peers(&self) -> Option<&Arc<Peers>> {
         self.1.as_ref()
+    }
+
+    pub(super) fn observer(&self) -> &Observer {
+        &self.0.observer
     }
 
     pub(super) fn defaults(&self) -> &Defaults {
@@ -152,16 +179,7 @@ impl Service {
 
     /// Answers everything with UNAVAILABLE.
     pub fn unstarted() -> Self {
-        Service::new(Inner {
-            hub: Hub::new(Vec::new(), 0),
-            defaults: Defaults::default(),
-            instance: String::new(),
-            bus: None,
-            readiness: Arc::default(),
-            fleet: None,
-            rooms: RoomPorts::default(),
-            check: None,
-        })
+        Service::new(Inner::unstarted())
     }
 
     /// None when ready; otherwise why not, in one line.

@@ -19,7 +19,7 @@ mod sim;
 mod tests;
 
 pub use adopt::{by_preference, weight_of};
-pub use document::{listed, owned_keys, record_key};
+pub use document::{lease_key, listed, owned_keys, record_key};
 pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};
 

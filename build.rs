@@ -1,9 +1,17 @@
 //! Compiles the protos without protoc: a fresh machine needs nothing but cargo.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
+
+/// The compiler, as its users name it: `1.95.0`.
+fn rustc() -> Result<String, Box<dyn Error>> {
+    let said = Command::new(env::var("RUSTC")?).arg("--version").output()?.stdout;
+    let said = String::from_utf8(said)?;
+    Ok(said.split(' ').nth(1).unwrap_or("unknown").to_owned())
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rustc-env=WSM_RUSTC={}", rustc()?);
     if env::var_os("CARGO_FEATURE_SERVER").is_none() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ mod open;
 mod part;
 mod restore;
 mod rooms;
+mod traces;
 mod world;
 
 pub use open::report as backend_report;
@@ -26,6 +27,7 @@ use crate::{
         commands::counters::CommandCounters,
         counters::{Counters as EdgeCounters, IntakeCounters, PeerCounters, WsCounters},
         listen::{self, Stop},
+        observe::Observer,
         service::Readiness,
         typed::Check,
         validate::Defaults,
@@ -34,6 +36,7 @@ use crate::{
     config::Config,
     core::{correlation::Rule, spec::Settings},
     fleet::Handle,
+    ports::spans::Spans,
     shard::{
         entropy::Entropy,
         gate::Gate,
@@ -85,6 +88,9 @@ struct Instance {
     outside: Arc<Outside>,
     commands: Arc<CommandCounters>,
     intake: Arc<IntakeCounters>,
+    /// By shard.
+    observers: Vec<Observer>,
+    spans: Spans,
     /// None: messages have no types here.
     check: Option<Arc<dyn Check>>,
     /// Drawn at each start of the process.
@@ -113,11 +119,12 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
 
     let intake_counters: Arc<IntakeCounters> = Arc::default();
     let check = intake::check(&config, &intake_counters)?;
+    let (spans, exporter) = traces::start(&config)?;
     let mut entropy = Entropy::default();
     let mailboxes: Vec<_> = (0..config.shards).map(|_| Mailbox::new(config.mailbox_max)).collect();
     let hub = Hub::new(mailboxes.clone(), entropy.word());
     let gate = backend.documents().map(|_| Arc::<Gate>::default());
-    let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone())?;
+    let fleet = fleet::start(&config, &backend, &hub, &advertised, gate.clone(), &spans)?;
     let peers = Arc::<PeerCounters>::default();
     let members = match (&fleet, &gate) {
         (Some(fleet), Some(gate)) => Some(Members {
@@ -139,6 +146,8 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
         outside: outside.clone(),
         commands: Arc::default(),
         intake: intake_counters,
+        observers: traces::observers(&config, &spans),
+        spans,
         check,
         run: entropy.word(),
         started: Started {
@@ -181,6 +190,9 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     }
     outside.close()?;
     instance.backend.close().map_err(|error| error.message)?;
+    if let Some(exporter) = exporter {
+        exporter.close();
+    }
     Ok(code)
 }
 

@@ -71,7 +71,8 @@
 //!   the earlier room system's (`jararaca`).
 //! - [`limits`](crate::limits): every bound, with its reason; its files are parts of one list.
 //! - `ports`: the seams: store, documents, bus, inbox, spill, directory, resolver. Nothing there
-//!   waits; each call takes a completion.
+//!   waits; each call takes a completion. `spans` is a bounded queue that is off by default, `timing`
+//!   a histogram for threads that are no shards.
 //! - `shard`: the shell of one shard: `run` (the loop), `mailbox` (the other door), `socket`,
 //!   `dial`, `effects`, `clock`, `entropy`, `record` (the written form of a connection). `gate`: until
 //!   when sockets may be written, one atomic word for all shards.
@@ -87,6 +88,7 @@
 //! - `api`: the edges. `service` has every RPC once; `grpc`, `rest`, `connect` and `sse` are thin
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
+//!   `observe` counts and times each call, and makes it a span.
 //!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
 //!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
 //!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.
@@ -95,7 +97,7 @@
 //!   `typed` checks messages to rooms against schemas, `entries` takes them from paths of the settings,
 //!   `bindings` from topics.
 //! - `config`: one table of settings, four sources, all problems at once, the worst-case memory.
-//! - `telemetry`: the catalogue of metrics and the scrape; logs.
+//! - `telemetry`: the catalogue of metrics and the scrape; logs; `otlp` takes spans to a collector.
 //! - `pki`: PEM to TLS configurations for dialling.
 //! - `commands`: what the binary does besides serving: demo, tail, healthcheck, types of messages.
 //! - `boot`: builds the house, takes up what was stored, drains it; `boot::fleet` hangs the fleet in,
@@ -117,6 +119,7 @@
 //! | `backend` | `core`, `wire`, `ports` | `shard`, `api`, `core::shard` |
 //! | `api` | `core`, `wire`, `ports`, `pki`, `proto`, `shard::mailbox` | `core::shard`, `backend`, `fleet` |
 //! | `config` | `limits`, `core` | everything that runs |
+//! | `telemetry::otlp` | `limits`, `core`, `ports` | everything that counts |
 //! | `telemetry` | `config`, and what each of the others counts | being read by any of them |
 //! | `boot`, `commands`, `main` | all | |
 //!

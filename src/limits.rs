@@ -16,9 +16,10 @@ mod publish;
 mod receive;
 mod redis;
 mod rooms;
+mod telemetry;
 mod typed;
 
 pub use self::{
     api::*, commands::*, connections::*, dapr::*, embedded::*, fleet::*, ingress::*, names::*, peers::*,
-    process::*, publish::*, receive::*, redis::*, rooms::*, typed::*,
+    process::*, publish::*, receive::*, redis::*, rooms::*, telemetry::*, typed::*,
 };

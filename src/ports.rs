@@ -1,8 +1,10 @@
 //! The seams: what the shell asks of the world. Adapters stand behind them, and simulation too.
 //! Nothing here waits: each call takes a completion that is called once, from any thread.
 
+pub mod spans;
 #[cfg(test)]
 pub mod testing;
+pub mod timing;
 
 pub use crate::core::fleet::io::{Expect, Member, Version, Versioned};
 use crate::core::{

@@ -197,6 +197,7 @@ fn world(neighbours: Hub) -> World {
         instance: "bench".into(),
         busy_poll: std::time::Duration::ZERO,
         rooms: RoomWorld { neighbours, ..RoomWorld::default() },
+        spans: Default::default(),
     }
 }
 

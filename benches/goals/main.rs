@@ -38,6 +38,7 @@ const GOALS: &[Goal] = &[
     ("hop", hop::run),
     ("memory", memory::run),
     ("metrics", metrics::run),
+    ("metrics.scrape", metrics::scrape),
     ("ids", ids::run),
     ("scale", scale::run),
     ("rooms.fanout", rooms::fan_out),

@@ -26,7 +26,10 @@ mod lanes;
 mod method;
 mod reply;
 
-use super::service::{Caller, Service};
+use super::{
+    observe::Protocol,
+    service::{Caller, Service},
+};
 use crate::{
     core::{
         names::Topic,
@@ -296,17 +299,19 @@ impl Terms {
             }
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let caller = Caller {
+        let mut caller = Caller {
             principal: "bus".to_owned(),
             deadline: Some(left),
             traceparent: self.traceparent.clone(),
         };
+        let call = parts.service.observe(Protocol::Bus, request.method(), &mut caller, request.connection());
         let answer = match tokio::time::timeout_at(self.deadline, request.run(&parts.service, &caller)).await
         {
             Ok(answer) => answer,
             Err(_) => Err(Fault::new(FaultKind::TimedOut, "not answered while the command was young enough")
                 .with_certainty(Certainty::MaybeSent)),
         };
+        let answer = call.ended(answer);
         let outcome = match &answer {
             Ok(_) => Outcome::Done,
             Err(fault) if fault.kind == FaultKind::Invalid => Outcome::Invalid,

@@ -3,7 +3,9 @@
 
 use super::{
     caller,
+    counters::calls::Method,
     json::{self, Refusal},
+    observe::{Observed, Protocol, Subject},
     rest,
     service::{Caller, Service},
     status,
@@ -122,7 +124,7 @@ impl Codec {
 /// The calls of one service; what stands before the table is told apart first.
 macro_rules! calls {
     ($call:ident($service:ident, $caller:ident, $codec:ident, $body:ident):
-        $({ $($first:pat => $answer:expr,)+ })? $($name:literal $rpc:ident;)+) => {
+        $({ $($first:pat => $answer:expr,)+ })? $($name:literal $method:ident $rpc:ident;)+) => {
         async fn $call(
             $service: &Service,
             $caller: &Caller,
@@ -132,7 +134,11 @@ macro_rules! calls {
         ) -> Result<Response<Body>, Refusal> {
             match (method, $codec) {
                 $($($first => $answer,)+)?
-                $(($name, _) => Ok($codec.encode(&$service.$rpc($caller, $codec.decode($body)?).await?)),)+
+                $(($name, _) => {
+                    let message = $codec.decode($body)?;
+                    let (caller, call) = begin($service, $caller, Method::$method, &message);
+                    Ok($codec.encode(&call.ended($service.$rpc(&caller, message).await)?))
+                })+
                 _ => Err(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method")),
             }
         }
@@ -143,37 +149,45 @@ calls! {
     call(service, caller, codec, body):
     {
         ("Update", Codec::Json) => {
-            Ok(codec.encode(&service.update(caller, rest::decode_update(&body, false)?).await?))
+            let message = rest::decode_update(&body, false)?;
+            let (caller, call) = begin(service, caller, Method::Update, &message);
+            Ok(codec.encode(&call.ended(service.update(&caller, message).await)?))
         },
         ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
     }
-    "Connect" connect;
-    "List" list;
-    "Get" get;
-    "Update" update;
-    "Disconnect" disconnect;
-    "StartPublish" start_publish;
-    "StopPublish" stop_publish;
-    "Send" send;
-    "SendBatch" send_batch;
-    "SendRaw" send_raw;
-    "SetTag" set_tag;
-    "GetTag" get_tag;
-    "SetTags" set_tags;
-    "GetTags" get_tags;
+    "Connect" Connect connect;
+    "List" List list;
+    "Get" Get get;
+    "Update" Update update;
+    "Disconnect" Disconnect disconnect;
+    "StartPublish" StartPublish start_publish;
+    "StopPublish" StopPublish stop_publish;
+    "Send" Send send;
+    "SendBatch" SendBatch send_batch;
+    "SendRaw" SendRaw send_raw;
+    "SetTag" SetTag set_tag;
+    "GetTag" GetTag get_tag;
+    "SetTags" SetTags set_tags;
+    "GetTags" GetTags get_tags;
 }
 
 calls! {
     call_rooms(service, caller, codec, body):
-    "Send" room_send;
-    "Broadcast" broadcast;
-    "SendToUser" send_to_user;
-    "KickUser" kick_user;
-    "Join" join;
-    "Leave" leave;
-    "ListRooms" list_rooms;
-    "ListMembers" list_members;
-    "History" history;
+    "Send" RoomSend room_send;
+    "Broadcast" Broadcast broadcast;
+    "SendToUser" SendToUser send_to_user;
+    "KickUser" KickUser kick_user;
+    "Join" Join join;
+    "Leave" Leave leave;
+    "ListRooms" ListRooms list_rooms;
+    "ListMembers" ListMembers list_members;
+    "History" History history;
+}
+
+fn begin(service: &Service, caller: &Caller, method: Method, message: &impl Subject) -> (Caller, Observed) {
+    let mut caller = caller.clone();
+    let call = service.observe(Protocol::Connect, method, &mut caller, message.connection());
+    (caller, call)
 }
 
 fn streaming() -> Fault {

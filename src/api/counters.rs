@@ -1,13 +1,19 @@
 //! What the edges count of themselves; whoever renders metrics reads them.
 
+pub mod calls;
+
+use crate::ports::timing::Timing;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($(#[$about:meta])* $set:ident { $($(#[$doc:meta])* $name:ident,)+ }) => {
+    ($(#[$about:meta])* $set:ident { $($(#[$doc:meta])* $name:ident,)+ } $($(#[$told:meta])* $time:ident: Timing)?) => {
         $(#[$about])*
         /// One set for a shard or for all: relaxed adds, none of them on a message's way.
         #[derive(Debug, Default)]
-        pub struct $set { $($(#[$doc])* pub $name: Counter,)+ }
+        pub struct $set {
+            $($(#[$doc])* pub $name: Counter,)+
+            $($(#[$told])* pub $time: Timing,)?
+        }
 
         impl $set {
             /// Names and values, in a fixed order.
@@ -146,6 +152,8 @@ counters! {
         holder_cache_hits,
         holder_cache_misses,
     }
+    /// How long the calls took that were answered.
+    answered: Timing
 }
 
 /// Why an opening handshake was refused, as `WsCounters` counts it.

@@ -2,11 +2,12 @@
 
 use super::{
     app_callback, caller,
-    counters::Counters,
+    counters::{Counters, calls::Method},
     health,
     http::unpanicked,
+    observe::{Observed, Protocol, Subject},
     peers::PeersEdge,
-    service::{Flow, Service},
+    service::{Caller, Flow, Service},
     status,
 };
 use crate::{
@@ -118,37 +119,46 @@ impl GrpcRoutes {
 /// The service as tonic wants it.
 pub struct Edge(Service);
 
+impl Edge {
+    /// A request, and its call under way.
+    fn take<T: Subject>(&self, method: Method, request: tonic::Request<T>) -> (Caller, Observed, T) {
+        let (metadata, extensions, message) = request.into_parts();
+        let mut caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+        let call = self.0.observe(Protocol::Grpc, method, &mut caller, message.connection());
+        (caller, call, message)
+    }
+}
+
 macro_rules! serve {
-    ($($rpc:ident($request:ident) -> $response:ident;)+) => {
+    ($($method:ident $rpc:ident($request:ident) -> $response:ident;)+) => {
         #[tonic::async_trait]
         impl WebSocketManager for Edge {
             $(async fn $rpc(&self, request: tonic::Request<$request>) -> Answer<$response> {
-                let (metadata, extensions, message) = request.into_parts();
-                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
-                finish(self.0.$rpc(&caller, message).await)
+                let (caller, call, message) = self.take(Method::$method, request);
+                finish(call.ended(self.0.$rpc(&caller, message).await))
             })+
 
             type SendStreamStream = Results;
             async fn send_stream(&self, request: tonic::Request<Streaming<SendRequest>>) -> Answer<Results> {
                 let (metadata, extensions, inner) = request.into_parts();
-                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                let mut caller = caller::of_grpc(&metadata.into_headers(), &extensions);
+                let call = self.0.observe(Protocol::Grpc, Method::SendStream, &mut caller, "");
                 let broken = Broken::default();
                 let requests = Box::pin(Requests { inner, broken: broken.clone() });
-                Ok(tonic::Response::new(Results { inner: self.0.send_stream(&caller, requests), broken }))
+                let inner = self.0.send_stream(&caller, requests);
+                finish(call.ended(Ok(Results { inner, broken })))
             }
 
             type ReceiveStream = Items<ReceivedMessage>;
             async fn receive(&self, request: tonic::Request<ReceiveRequest>) -> Answer<Self::ReceiveStream> {
-                let (metadata, extensions, message) = request.into_parts();
-                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
-                finish(self.0.receive(&caller, message).await.map(Items))
+                let (caller, call, message) = self.take(Method::Receive, request);
+                finish(call.ended(self.0.receive(&caller, message).await).map(Items))
             }
 
             type WatchStream = Items<LifecycleEvent>;
             async fn watch(&self, request: tonic::Request<WatchRequest>) -> Answer<Self::WatchStream> {
-                let (metadata, extensions, message) = request.into_parts();
-                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
-                finish(self.0.watch(&caller, message).await.map(Items))
+                let (caller, call, message) = self.take(Method::Watch, request);
+                finish(call.ended(self.0.watch(&caller, message).await).map(Items))
             }
         }
     };
@@ -157,45 +167,44 @@ macro_rules! serve {
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
 serve! {
-    connect(ConnectRequest) -> ConnectResponse;
-    list(ListRequest) -> ListResponse;
-    get(GetRequest) -> GetResponse;
-    update(UpdateRequest) -> UpdateResponse;
-    disconnect(DisconnectRequest) -> DisconnectResponse;
-    start_publish(StartPublishRequest) -> StartPublishResponse;
-    stop_publish(StopPublishRequest) -> StopPublishResponse;
-    send(SendRequest) -> SendResponse;
-    send_batch(SendBatchRequest) -> SendBatchResponse;
-    send_raw(SendRawRequest) -> SendRawResponse;
-    set_tag(SetTagRequest) -> SetTagResponse;
-    get_tag(GetTagRequest) -> GetTagResponse;
-    set_tags(SetTagsRequest) -> SetTagsResponse;
-    get_tags(GetTagsRequest) -> GetTagsResponse;
+    Connect connect(ConnectRequest) -> ConnectResponse;
+    List list(ListRequest) -> ListResponse;
+    Get get(GetRequest) -> GetResponse;
+    Update update(UpdateRequest) -> UpdateResponse;
+    Disconnect disconnect(DisconnectRequest) -> DisconnectResponse;
+    StartPublish start_publish(StartPublishRequest) -> StartPublishResponse;
+    StopPublish stop_publish(StopPublishRequest) -> StopPublishResponse;
+    Send send(SendRequest) -> SendResponse;
+    SendBatch send_batch(SendBatchRequest) -> SendBatchResponse;
+    SendRaw send_raw(SendRawRequest) -> SendRawResponse;
+    SetTag set_tag(SetTagRequest) -> SetTagResponse;
+    GetTag get_tag(GetTagRequest) -> GetTagResponse;
+    SetTags set_tags(SetTagsRequest) -> SetTagsResponse;
+    GetTags get_tags(GetTagsRequest) -> GetTagsResponse;
 }
 
 macro_rules! serve_rooms {
-    ($($rpc:ident($request:ident) -> $response:ident by $call:ident;)+) => {
+    ($($method:ident $rpc:ident($request:ident) -> $response:ident by $call:ident;)+) => {
         #[tonic::async_trait]
         impl Rooms for Edge {
             $(async fn $rpc(&self, request: tonic::Request<$request>) -> Answer<$response> {
-                let (metadata, extensions, message) = request.into_parts();
-                let caller = caller::of_grpc(&metadata.into_headers(), &extensions);
-                finish(self.0.$call(&caller, message).await)
+                let (caller, call, message) = self.take(Method::$method, request);
+                finish(call.ended(self.0.$call(&caller, message).await))
             })+
         }
     };
 }
 
 serve_rooms! {
-    send(RoomSendRequest) -> RoomSendResponse by room_send;
-    broadcast(BroadcastRequest) -> BroadcastResponse by broadcast;
-    send_to_user(SendToUserRequest) -> SendToUserResponse by send_to_user;
-    kick_user(KickUserRequest) -> KickUserResponse by kick_user;
-    join(JoinRequest) -> JoinResponse by join;
-    leave(LeaveRequest) -> LeaveResponse by leave;
-    list_rooms(ListRoomsRequest) -> ListRoomsResponse by list_rooms;
-    list_members(ListMembersRequest) -> ListMembersResponse by list_members;
-    history(HistoryRequest) -> HistoryResponse by history;
+    RoomSend send(RoomSendRequest) -> RoomSendResponse by room_send;
+    Broadcast broadcast(BroadcastRequest) -> BroadcastResponse by broadcast;
+    SendToUser send_to_user(SendToUserRequest) -> SendToUserResponse by send_to_user;
+    KickUser kick_user(KickUserRequest) -> KickUserResponse by kick_user;
+    Join join(JoinRequest) -> JoinResponse by join;
+    Leave leave(LeaveRequest) -> LeaveResponse by leave;
+    ListRooms list_rooms(ListRoomsRequest) -> ListRoomsResponse by list_rooms;
+    ListMembers list_members(ListMembersRequest) -> ListMembersResponse by list_members;
+    History history(HistoryRequest) -> HistoryResponse by history;
 }
 
 fn finish<T>(answer: Result<T, Fault>) -> Answer<T> {

@@ -20,6 +20,7 @@ pub mod io;
 pub mod json;
 pub mod listen;
 mod messages;
+pub mod observe;
 pub mod openapi;
 pub mod peers;
 pub mod posts;

@@ -1,6 +1,7 @@
 //! The OpenAPI document, made at start from the route table and the proto, and Swagger UI over it.
 
 use super::{
+    counters::calls::Method,
     health, json,
     routes::{ParamKind, ROUTES, Route, Shape},
 };
@@ -114,13 +115,13 @@ fn reference(schema: &str) -> Value {
 }
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
-    let method = schemas.method(route.rpc);
+    let method = schemas.method(route.rpc.name());
     let names = path_names(route.path);
     let mut parameters: Vec<Value> = names.iter().map(|name| path_parameter(name)).collect();
     parameters.extend(
         route.query.iter().map(|param| query_parameter(param.name, param.about, param.kind, schemas)),
     );
-    if route.rpc == "Receive" {
+    if route.rpc == Method::Receive {
         parameters.push(json!({
             "name": "Last-Event-ID", "in": "header", "required": false, "schema": {"type": "string"},
             "description": "The cursor to go on from.",
@@ -149,7 +150,7 @@ pub fn path_names(path: &'static str) -> Vec<&'static str> {
 /// Unique: the second route of an RPC is told by its last word.
 fn operation_id(route: &Route) -> String {
     let first = ROUTES.iter().find(|other| other.rpc == route.rpc);
-    let name = route.rpc.replace('.', "");
+    let name = route.rpc.name().replace('.', "");
     if first.is_some_and(|first| first.path == route.path && first.method == route.method) {
         return name;
     }
@@ -158,7 +159,7 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn tag(route: &Route) -> &'static str {
-    match route.rpc {
+    match route.rpc.name() {
         "Send" | "SendBatch" | "SendRaw" => "send",
         "SetTag" | "GetTag" | "SetTags" | "GetTags" => "tags",
         "StartPublish" | "StopPublish" => "publish",
@@ -203,7 +204,7 @@ pub fn statuses(route: &Route) -> Vec<u16> {
         statuses.extend([408, 413, 415]);
     }
     if matches!(
-        route.rpc,
+        route.rpc.name(),
         "Connect"
             | "Update"
             | "Disconnect"

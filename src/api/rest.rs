@@ -3,6 +3,7 @@
 use super::{
     caller,
     json::{self, Refusal},
+    observe::Protocol,
     openapi,
     query::{self, Query},
     routes::{ParamKind, ROUTES, Route},
@@ -71,10 +72,13 @@ pub fn router(service: &Service) -> Router {
 async fn handle(service: Service, route: &'static Route, request: Request<Body>) -> Response<Body> {
     match take(route, request).await {
         Err(refusal) => refusal.into_response(),
-        Ok((caller, input)) => match (route.run)(service, caller, input).await {
-            Ok(response) => response,
-            Err(fault) => Refusal::from(fault).into_response(),
-        },
+        Ok((mut caller, input)) => {
+            let call = service.observe(Protocol::Rest, route.rpc, &mut caller, input.path("id"));
+            match call.ended((route.run)(service, caller, input).await) {
+                Ok(response) => response,
+                Err(fault) => Refusal::from(fault).into_response(),
+            }
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The REST surface as one table: the router and the OpenAPI document are both made from it,
 //! so that they cannot drift apart.
 
-use super::rest::{self, Run, rooms};
+use super::{
+    counters::calls::Method,
+    rest::{self, Run, rooms},
+};
 
 /// A query parameter, in the spelling of the documents.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +43,8 @@ pub enum Shape {
 pub struct Route {
     pub method: &'static str,
     pub path: &'static str,
-    /// The method in the proto: of `WebSocketManager` by its name alone, of `Rooms` with that before it.
-    pub rpc: &'static str,
+    /// The method in the proto.
+    pub rpc: Method,
     /// The request message is the body; what the path names is left out of it.
     pub body: bool,
     pub query: &'static [Param],
@@ -113,54 +116,54 @@ const FOLLOW_ONE: &[Param] = &[CURSOR, FROM_START];
 const FOLLOW: &[Param] = &[text("topic", "Follow a topic; or else tag filters."), TAGS, CURSOR, FROM_START];
 const WATCH: &[Param] = &[TAGS, text("id", "Only this connection."), CURSOR];
 
-const fn call(method: &'static str, path: &'static str, rpc: &'static str, run: Run) -> Route {
+const fn call(method: &'static str, path: &'static str, rpc: Method, run: Run) -> Route {
     Route { method, path, rpc, body: true, query: &[], shape: Shape::Unary, run }
 }
 
 const fn ask(
     method: &'static str,
     path: &'static str,
-    rpc: &'static str,
+    rpc: Method,
     query: &'static [Param],
     run: Run,
 ) -> Route {
     Route { method, path, rpc, body: false, query, shape: Shape::Unary, run }
 }
 
-const fn events(path: &'static str, rpc: &'static str, query: &'static [Param], run: Run) -> Route {
+const fn events(path: &'static str, rpc: Method, query: &'static [Param], run: Run) -> Route {
     Route { method: "GET", path, rpc, body: false, query, shape: Shape::Events, run }
 }
 
 pub const ROUTES: &[Route] = &[
-    call("POST", "/v1/connections", "Connect", rest::connect),
-    call("POST", "/v1/connect", "Connect", rest::connect),
-    ask("GET", "/v1/connections", "List", LIST, rest::list),
-    ask("GET", "/v1/connections/{id}", "Get", &[], rest::get),
-    Route { query: UPDATE, ..call("PATCH", "/v1/connections/{id}", "Update", rest::update) },
-    ask("DELETE", "/v1/connections/{id}", "Disconnect", DISCONNECT, rest::disconnect),
-    call("POST", "/v1/connections/{id}/publish", "StartPublish", rest::start_publish),
-    ask("DELETE", "/v1/connections/{id}/publish", "StopPublish", &[], rest::stop_publish),
-    call("POST", "/v1/connections/{id}/stop-publish", "StopPublish", rest::stop_publish),
-    call("POST", "/v1/connections/{id}/send", "Send", rest::send),
-    call("POST", "/v1/send:batch", "SendBatch", rest::send_batch),
-    call("POST", "/v1/connections/{id}/sendraw", "SendRaw", rest::send_raw),
-    call("POST", "/v1/connections/{id}/send-raw", "SendRaw", rest::send_raw),
-    call("POST", "/v1/connections/{id}/tags/{key}", "SetTag", rest::set_tag),
-    ask("GET", "/v1/connections/{id}/tags/{key}", "GetTag", &[], rest::get_tag),
-    call("PUT", "/v1/connections/{id}/tags", "SetTags", rest::set_tags),
-    ask("GET", "/v1/connections/{id}/tags", "GetTags", &[], rest::get_tags),
-    events("/v1/connections/{id}/messages", "Receive", FOLLOW_ONE, rest::receive_one),
-    events("/v1/messages", "Receive", FOLLOW, rest::receive),
-    events("/v1/watch", "Watch", WATCH, rest::watch),
-    call("POST", "/v1/rooms/{room}/messages", "Rooms.Send", rooms::send_to_one),
-    call("POST", "/v1/rooms:send", "Rooms.Send", rooms::send),
-    call("POST", "/v1/broadcast", "Rooms.Broadcast", rooms::broadcast),
-    call("POST", "/v1/users/{user}/messages", "Rooms.SendToUser", rooms::send_to_user),
-    ask("DELETE", "/v1/users/{user}/connections", "Rooms.KickUser", DISCONNECT, rooms::kick_user),
-    call("PUT", "/v1/rooms/{room}/members/{id}", "Rooms.Join", rooms::join),
-    ask("DELETE", "/v1/rooms/{room}/members/{id}", "Rooms.Leave", &[], rooms::leave),
-    ask("GET", "/v1/rooms", "Rooms.ListRooms", ROOMS, rooms::list_rooms),
-    ask("GET", "/v1/rooms/{room}/members", "Rooms.ListMembers", MEMBERS, rooms::list_members),
-    ask("GET", "/v1/rooms/{room}/messages", "Rooms.History", HISTORY, rooms::history),
-    events("/v1/rooms/{room}/events", "Receive", FOLLOW_ONE, rest::receive_room),
+    call("POST", "/v1/connections", Method::Connect, rest::connect),
+    call("POST", "/v1/connect", Method::Connect, rest::connect),
+    ask("GET", "/v1/connections", Method::List, LIST, rest::list),
+    ask("GET", "/v1/connections/{id}", Method::Get, &[], rest::get),
+    Route { query: UPDATE, ..call("PATCH", "/v1/connections/{id}", Method::Update, rest::update) },
+    ask("DELETE", "/v1/connections/{id}", Method::Disconnect, DISCONNECT, rest::disconnect),
+    call("POST", "/v1/connections/{id}/publish", Method::StartPublish, rest::start_publish),
+    ask("DELETE", "/v1/connections/{id}/publish", Method::StopPublish, &[], rest::stop_publish),
+    call("POST", "/v1/connections/{id}/stop-publish", Method::StopPublish, rest::stop_publish),
+    call("POST", "/v1/connections/{id}/send", Method::Send, rest::send),
+    call("POST", "/v1/send:batch", Method::SendBatch, rest::send_batch),
+    call("POST", "/v1/connections/{id}/sendraw", Method::SendRaw, rest::send_raw),
+    call("POST", "/v1/connections/{id}/send-raw", Method::SendRaw, rest::send_raw),
+    call("POST", "/v1/connections/{id}/tags/{key}", Method::SetTag, rest::set_tag),
+    ask("GET", "/v1/connections/{id}/tags/{key}", Method::GetTag, &[], rest::get_tag),
+    call("PUT", "/v1/connections/{id}/tags", Method::SetTags, rest::set_tags),
+    ask("GET", "/v1/connections/{id}/tags", Method::GetTags, &[], rest::get_tags),
+    events("/v1/connections/{id}/messages", Method::Receive, FOLLOW_ONE, rest::receive_one),
+    events("/v1/messages", Method::Receive, FOLLOW, rest::receive),
+    events("/v1/watch", Method::Watch, WATCH, rest::watch),
+    call("POST", "/v1/rooms/{room}/messages", Method::RoomSend, rooms::send_to_one),
+    call("POST", "/v1/rooms:send", Method::RoomSend, rooms::send),
+    call("POST", "/v1/broadcast", Method::Broadcast, rooms::broadcast),
+    call("POST", "/v1/users/{user}/messages", Method::SendToUser, rooms::send_to_user),
+    ask("DELETE", "/v1/users/{user}/connections", Method::KickUser, DISCONNECT, rooms::kick_user),
+    call("PUT", "/v1/rooms/{room}/members/{id}", Method::Join, rooms::join),
+    ask("DELETE", "/v1/rooms/{room}/members/{id}", Method::Leave, &[], rooms::leave),
+    ask("GET", "/v1/rooms", Method::ListRooms, ROOMS, rooms::list_rooms),
+    ask("GET", "/v1/rooms/{room}/members", Method::ListMembers, MEMBERS, rooms::list_members),
+    ask("GET", "/v1/rooms/{room}/messages", Method::History, HISTORY, rooms::history),
+    events("/v1/rooms/{room}/events", Method::Receive, FOLLOW_ONE, rest::receive_room),
 ];

@@ -17,6 +17,7 @@ pub use rooms::RoomPorts;
 pub(super) use sending::send_command;
 
 use super::{
+    observe::Observer,
     peers::{Fleet, Peers},
     validate::Defaults,
 };
@@ -65,6 +66,24 @@ pub struct Inner {
     pub rooms: RoomPorts,
     /// Looks at each message that an app sends to rooms or users; None: any will do.
     pub check: Option<Arc<dyn Check>>,
+    pub observer: Observer,
+}
+
+impl Inner {
+    /// Without a shard.
+    pub fn unstarted() -> Self {
+        Inner {
+            hub: Hub::new(Vec::new(), 0),
+            defaults: Defaults::default(),
+            instance: String::new(),
+            bus: None,
+            readiness: Arc::default(),
+            fleet: None,
+            rooms: RoomPorts::default(),
+            check: None,
+            observer: Observer::default(),
+        }
+    }
 }
 
 type Answered<T> = Result<T, Fault>;
@@ -80,6 +99,10 @@ impl Service {
     /// The other instances, in a fleet.
     pub fn peers(&self) -> Option<&Arc<Peers>> {
         self.1.as_ref()
+    }
+
+    pub(super) fn observer(&self) -> &Observer {
+        &self.0.observer
     }
 
     pub(super) fn defaults(&self) -> &Defaults {
@@ -105,16 +128,7 @@ impl Service {
 
     /// Answers everything with UNAVAILABLE.
     pub fn unstarted() -> Self {
-        Service::new(Inner {
-            hub: Hub::new(Vec::new(), 0),
-            defaults: Defaults::default(),
-            instance: String::new(),
-            bus: None,
-            readiness: Arc::default(),
-            fleet: None,
-            rooms: RoomPorts::default(),
-            check: None,
-        })
+        Service::new(Inner::unstarted())
     }
 
     /// None when ready; otherwise why not, in one line.

@@ -11,7 +11,7 @@ use crate::{
     },
     fleet::{self, Fleet, FleetConfig, FleetSpill, Handle, State, Take, Taken, Takeover},
     limits, pki,
-    ports::{Adoption, Condition, Health, Spill},
+    ports::{Adoption, Condition, Health, Spill, spans::Spans},
     shard::{
         entropy::Entropy,
         gate::{Gate, boot_now},
@@ -35,6 +35,7 @@ pub(super) fn start(
     hub: &Hub,
     advertised: &str,
     gate: Option<Arc<Gate>>,
+    spans: &Spans,
 ) -> Result<Option<Fleet>, Failure> {
     let (Some(documents), Some(gate)) = (backend.documents(), gate) else { return Ok(None) };
     let mut entropy = Entropy::default();
@@ -48,6 +49,7 @@ pub(super) fn start(
         gate,
         clock: Box::new(|| FleetNow { boot: boot_now(), wall: wall_now() }),
         take: take(config, backend),
+        spans: spans.clone(),
     })?;
     Ok(Some(fleet))
 }

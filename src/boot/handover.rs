@@ -3,6 +3,7 @@
 use super::{Failure, Instance, defaults, fleet};
 use crate::{
     api::{
+        observe::Observer,
         peers::Peers,
         service::{Inner, Service},
     },
@@ -77,6 +78,7 @@ fn service(instance: &Instance) -> Result<Service, Failure> {
         fleet: fleet::peers(instance)?,
         rooms: instance.outside.ports.clone(),
         check: None,
+        observer: Observer::default(),
     }))
 }
 

@@ -1,6 +1,6 @@
 //! The main thread once all others run: the admin port, what was stored before, signals, the drain.
 
-use super::{Failure, Instance, Started, drain, restore};
+use super::{Failure, Instance, Started, drain, restore, traces};
 use crate::{
     api::{
         admin::{self, AdminHooks},
@@ -9,7 +9,7 @@ use crate::{
     },
     config::Config,
     limits,
-    telemetry::collect::{Collector, Sources},
+    telemetry::collect::{Collector, Fixed, Sources},
 };
 use std::sync::Arc;
 use tokio::{sync::mpsc, time::sleep};
@@ -37,6 +37,10 @@ pub(super) async fn manage(
             fleet: instance.fleet.clone(),
             rooms: instance.outside.redis.clone(),
             relay: instance.outside.relay.clone(),
+            calls: instance.observers.iter().map(|observer| observer.calls.clone()).collect(),
+            spans: instance.spans.clone(),
+            fixed: Fixed::of(&instance.config),
+            standing: traces::standing(instance.readiness.clone()),
         }),
         config: instance.config.clone(),
         drain: drain_now,

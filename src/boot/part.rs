@@ -50,6 +50,7 @@ impl Part {
             fleet: fleet::peers(&self.instance)?,
             rooms: self.instance.outside.ports.clone(),
             check: self.instance.check.clone(),
+            observer: self.instance.observers[self.shard as usize].clone(),
         });
         let counters = self.instance.edge.clone();
         let settings = || -> Result<ListenSettings, Failure> {

@@ -30,6 +30,7 @@ pub(super) fn world(instance: &Instance, shard: u32, dialler: Arc<Dialler>) -> R
             bus: instance.outside.ports.bus.clone(),
             relay: instance.outside.ports.relay.clone(),
         },
+        spans: instance.spans.clone(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! does not build. Nothing stops at the first problem.
 
 mod ingress;
+mod traces;
 
 use super::{
     Backend, Config, schema,
@@ -36,6 +37,7 @@ pub fn check(config: &Config, values: &Resolved, findings: &mut Findings) {
     addresses(config, values, findings);
     relations(config, values, findings);
     ingress::check(config, values, findings);
+    traces::check(config, values, findings);
     tls(config, values, findings);
     files(config, values, findings);
     intake(config, values, findings);

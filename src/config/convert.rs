@@ -87,6 +87,8 @@ pub fn convert(v: &Resolved) -> Config {
             Some("json") => LogFormat::Json,
             _ => LogFormat::Text,
         },
+        otlp_endpoint: v.text("otlp_endpoint").map(String::from),
+        trace_one_in: v.number("trace_one_in"),
         warnings: Vec::new(),
         shown: render::shown(v),
     }

@@ -5,6 +5,7 @@ mod check;
 pub mod cli;
 mod convert;
 mod derive;
+mod fingerprint;
 mod memory;
 mod nearest;
 mod render;
@@ -275,6 +276,9 @@ pub struct Config {
     pub drain_lame_duck: Duration,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
+    /// None: no traces.
+    pub otlp_endpoint: Option<String>,
+    pub trace_one_in: u64,
 
     /// To be logged at start: what works, but is hardly meant.
     pub warnings: Vec<String>,

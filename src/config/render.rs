@@ -18,6 +18,21 @@ pub struct Shown {
     source: String,
 }
 
+impl Shown {
+    pub fn setting(&self) -> &'static Setting {
+        self.setting
+    }
+
+    /// None: it is not set, or a secret.
+    pub fn value(&self) -> Option<&str> {
+        self.toml.as_deref()
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.set
+    }
+}
+
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} from {}", self.setting.key, self.source)

@@ -425,4 +425,8 @@ pub const SETTINGS: &[Setting] = &[
         .short('l').env(&["Logging__LogLevel__Default"]),
     setting(Operation, "log_format", Kind::Choice(LOG_FORMATS), Preset::Text("text"),
         "Form of the logs on standard error."),
+    setting(Operation, "otlp_endpoint", Kind::Text, Preset::None,
+        "OpenTelemetry collector that gets traces, by OTLP over gRPC without TLS, such as http://127.0.0.1:4317; without it there are none."),
+    setting(Operation, "trace_one_in", Kind::Count { min: 1, max: 1_000_000_000 }, Preset::Count(1),
+        "Of traces that begin here, one in this many is kept; a caller's traceparent decides for its own."),
 ];

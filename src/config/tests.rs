@@ -1,4 +1,5 @@
 mod ingress;
+mod operation;
 mod relations;
 
 use super::{

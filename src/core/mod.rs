@@ -30,6 +30,7 @@ pub mod shard;
 mod simulation;
 pub mod slab;
 pub mod spec;
+pub mod tally;
 pub mod target;
 pub mod time;
 pub mod token;

@@ -1,7 +1,7 @@
 //! What shards and edges hold of the fleet: a store for the shards' documents, a directory for the
 //! edges, and how the lease stands.
 
-use super::spill::Unspilled;
+use super::{spill::Unspilled, watch::FleetTimes};
 use crate::{
     core::{
         fleet::{
@@ -16,9 +16,12 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,6 +98,7 @@ pub(super) struct Shared {
     pub changed: tokio::sync::Notify,
     pub gate: Arc<Gate>,
     pub leaving: AtomicBool,
+    pub times: FleetTimes,
 }
 
 #[derive(Clone)]
@@ -107,6 +111,15 @@ impl Handle {
 
     pub fn view(&self) -> View {
         *self.0.view.lock()
+    }
+
+    pub fn times(&self) -> &FleetTimes {
+        &self.0.times
+    }
+
+    /// How long sockets may still be written by this lease.
+    pub fn lease_left(&self) -> Duration {
+        self.0.gate.left()
     }
 
     /// Waits until the lease is held, or this instance goes on alone.

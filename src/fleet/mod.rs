@@ -9,8 +9,10 @@ mod spill;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use handle::{Handle, State, View};
 pub use run::{Fleet, FleetConfig, Take, Taken, start};
 pub use spill::FleetSpill;
 pub use takeover::Takeover;
+pub use watch::FleetTimes;

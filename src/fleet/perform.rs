@@ -4,20 +4,22 @@ use super::{
     handle::State,
     run::{Run, Taken, Waiting},
     spill::Unspilled,
+    watch::Taking,
 };
 use crate::{
     core::{
         fleet::io::{Boot, DocAnswer, DocTicket, FleetEffect, FleetInput, Trouble},
-        fleet::{owner_of, record_key},
+        fleet::{lease_key, owner_of, record_key},
         id::ConnectionId,
         io::{Command, Outcome},
         reason::FaultKind,
     },
     limits,
-    ports::{BackendError, Put},
+    ports::{BackendError, Pending, Put},
 };
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::JoinError;
 
 /// What a task of the fleet's thread came to.
@@ -31,18 +33,21 @@ impl Run {
     pub(super) fn perform(&mut self, effect: FleetEffect) {
         match effect {
             FleetEffect::Get { ticket, keys } => {
-                let asked = self.documents.get(keys);
+                let (asked, shared, since) = (self.documents.get(keys), self.shared.clone(), Instant::now());
                 self.tasks.spawn_local(async move {
-                    Finished::Document(ticket, asked.await.map_or_else(unknown, DocAnswer::Got))
+                    let answer = asked.await.map_or_else(unknown, DocAnswer::Got);
+                    shared.times.read.record(since.elapsed());
+                    Finished::Document(ticket, answer)
                 });
             }
             FleetEffect::Put { ticket, key, value, expect, ttl } => {
+                let renewal = key == lease_key(&self.machine.me().incarnation);
                 let asked = self.documents.put(key, value, expect, ttl);
-                self.tasks.spawn_local(async move { Finished::Document(ticket, put(asked.await)) });
+                self.write(ticket, asked, renewal);
             }
             FleetEffect::Delete { ticket, key, expect } => {
                 let asked = self.documents.delete(key, expect);
-                self.tasks.spawn_local(async move { Finished::Document(ticket, put(asked.await)) });
+                self.write(ticket, asked, false);
             }
             FleetEffect::Valid { until, advisory } => self.valid(until, advisory),
             FleetEffect::Fence { incarnation } => self.fence(incarnation),
@@ -79,6 +84,16 @@ impl Run {
             }
             FleetEffect::Trouble(trouble) => log(&trouble),
         }
+    }
+
+    fn write(&mut self, ticket: DocTicket, asked: Pending<Result<Put, BackendError>>, renewal: bool) {
+        let (shared, since) = (self.shared.clone(), Instant::now());
+        self.tasks.spawn_local(async move {
+            let answer = put(asked.await);
+            let times = &shared.times;
+            if renewal { &times.lease } else { &times.write }.record(since.elapsed());
+            Finished::Document(ticket, answer)
+        });
     }
 
     fn valid(&mut self, until: Boot, advisory: bool) {
@@ -119,8 +134,13 @@ impl Run {
         match (self.take)(document, epoch) {
             Ok(Taken::Restore(restore)) => {
                 let shard = self.hub.owner(&id);
-                let asked = self.hub.order(shard, Command::Restore(restore));
-                self.tasks.spawn_local(async move { Finished::Taken(id, asked.await) });
+                let (asked, takeover) =
+                    (self.hub.order(shard, Command::Restore(restore)), Taking::begin(&self.spans, epoch));
+                self.tasks.spawn_local(async move {
+                    let outcome = asked.await;
+                    takeover.ended(&id, outcome.as_ref().err());
+                    Finished::Taken(id, outcome)
+                });
             }
             Ok(Taken::Forget) => {
                 tracing::info!(%id, "a stored connection is forgotten");

@@ -3,6 +3,7 @@
 use super::{
     handle::{Handle, Mail, Shared, State, View, stopped},
     perform::Finished,
+    watch::FleetTimes,
 };
 use crate::{
     core::{
@@ -14,7 +15,7 @@ use crate::{
         spec::Restore,
     },
     limits,
-    ports::{BackendError, Documents, Done, Holder},
+    ports::{BackendError, Documents, Done, Holder, spans::Spans},
     shard::{gate::Gate, mailbox::Hub},
 };
 use bytes::Bytes;
@@ -52,6 +53,7 @@ pub struct FleetConfig {
     pub gate: Arc<Gate>,
     pub clock: Clock,
     pub take: Take,
+    pub spans: Spans,
 }
 
 /// The running thread.
@@ -87,6 +89,7 @@ pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
         changed: Notify::new(),
         gate: config.gate,
         leaving: AtomicBool::new(false),
+        times: FleetTimes::default(),
     });
     let mut run = Run {
         machine,
@@ -95,6 +98,7 @@ pub fn start(config: FleetConfig) -> std::io::Result<Fleet> {
         hub: config.hub,
         clock: config.clock,
         take: config.take,
+        spans: config.spans,
         askers: BTreeMap::new(),
         next_asker: 0,
         tasks: JoinSet::new(),
@@ -128,6 +132,7 @@ pub(super) struct Run {
     pub hub: Hub,
     pub clock: Clock,
     pub take: Take,
+    pub spans: Spans,
     pub askers: BTreeMap<u64, Waiting>,
     pub next_asker: u64,
     /// Reads, writes and orders to shards under way.

@@ -135,6 +135,7 @@ fn member(documents: &Arc<Memory>, name: &str, seed: u64) -> Member {
             seen.lock().push((document.clone(), epoch));
             Err("there is no shard in this test".into())
         }),
+        spans: Default::default(),
     };
     Member { fleet: start(config).expect("a thread"), gate, taken }
 }

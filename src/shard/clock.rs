@@ -36,6 +36,11 @@ impl Clock {
     }
 }
 
+/// The monotonic clock alone, for whoever has no shard.
+pub fn mono() -> Time {
+    Time::from_nanos(monotonic())
+}
+
 /// Nanoseconds since the process first asked: the same for all threads.
 fn monotonic() -> u64 {
     let start = *START.get_or_init(Instant::now);

@@ -2,6 +2,7 @@
 
 use super::{
     Local,
+    attempt::{Attempt, Handed},
     mailbox::BackendMail,
     record,
     socket::{Socket, farewell},
@@ -80,6 +81,7 @@ impl Local {
 
     fn start_dial(self: &Rc<Self>, key: SocketKey, spec: Arc<Spec>) {
         let local = self.clone();
+        let mut attempt = Attempt::begin(self, key, &spec, self.cause.borrow().as_deref());
         let task = spawn_local(async move {
             if !local.may_write() {
                 // The core has given this dial up.
@@ -95,12 +97,18 @@ impl Local {
                     // The core may refuse it: then its entry is taken out again by the effect.
                     local.sockets.borrow_mut().live(socket.clone());
                     let opened = Opened { subprotocol: dialled.subprotocol };
-                    local.step(|core, fx| core.opened(now, key, opened, fx));
+                    let reconnected = local.step(|core, fx| {
+                        let before = core.counters().reconnects;
+                        core.opened(now, key, opened, fx);
+                        core.counters().reconnects > before
+                    });
+                    attempt.opened(reconnected);
                     local.received_early(&socket, dialled.rest);
                     spawn_local(local.clone().serve_socket(socket));
                 }
                 Err(failed) => {
                     local.sockets.borrow_mut().remove(key);
+                    attempt.failed(&failed.fault.message);
                     local.step(|core, fx| core.dial_failed(now, key, failed, fx));
                 }
             }
@@ -139,8 +147,14 @@ impl Local {
     }
 
     fn publish(self: &Rc<Self>, batch: Arc<Batch>) {
-        let (mailbox, id, asked) = (self.mailbox.clone(), batch.id, self.now().mono);
-        let done = move |result| mailbox.answer(BackendMail::Published(id, asked, result));
+        let (mailbox, id, asked) = (self.mailbox.clone(), batch.id, self.now());
+        let handed = Handed::begin(self, &batch, asked);
+        let done = move |result| {
+            if let Some(handed) = handed {
+                handed.answered(&result);
+            }
+            mailbox.answer(BackendMail::Published(id, asked.mono, result));
+        };
         self.world.bus.publish(batch, Box::new(done));
     }
 

@@ -6,7 +6,10 @@
 
 use crate::core::fleet::io::Boot;
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Nobody has leave to write.
 const SHUT: u64 = 0;
@@ -49,6 +52,12 @@ impl Gate {
     /// The lease is lost: from now on nothing is written.
     pub fn shut(&self) {
         self.until.store(SHUT, Ordering::Release);
+    }
+
+    /// How long writes may still start; none when it is shut, or was found past its time.
+    pub fn left(&self) -> Duration {
+        let until = self.until.load(Ordering::Acquire);
+        Duration::from_nanos(until.saturating_sub((self.clock)().0))
     }
 
     /// Whether a write may start now.

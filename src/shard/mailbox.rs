@@ -14,6 +14,7 @@ pub use hub::Hub;
 use super::{
     Local,
     io::Moving,
+    letter::Letter,
     waiters::{Reply, gone},
 };
 use crate::core::{
@@ -73,8 +74,8 @@ pub enum BackendMail {
 }
 
 pub struct Mailbox {
-    commands: ArrayQueue<Mail>,
-    answers: SegQueue<Mail>,
+    commands: ArrayQueue<Letter>,
+    answers: SegQueue<Letter>,
     /// True while the shard looks for mail by itself: then nobody need wake it.
     awake: AtomicBool,
     waker: parking_lot::Mutex<Option<Waker>>,
@@ -108,7 +109,7 @@ impl Mailbox {
         if self.closed.load(Ordering::Acquire) {
             return Err(gone());
         }
-        if self.commands.push(mail).is_err() {
+        if self.commands.push(Letter::new(mail)).is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Fault::full("the shard's mailbox is full", Duration::from_millis(50)));
         }
@@ -117,14 +118,14 @@ impl Mailbox {
     }
 
     pub fn answer(&self, mail: BackendMail) {
-        self.answers.push(Mail::Backend(mail));
+        self.answers.push(Letter::new(Mail::Backend(mail)));
         self.wake();
     }
 
     /// The caller is a task of this mailbox's shard, which wakes it at no cost. Waking it from
     /// the answering thread takes a system call for each answer; a mailbox is woken once a batch.
     pub(super) fn deliver(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
-        self.answers.push(Mail::Answered(reply, outcome));
+        self.answers.push(Letter::new(Mail::Answered(reply, outcome)));
         self.wake();
         if self.closed.load(Ordering::SeqCst) {
             self.deliver_rest();
@@ -133,8 +134,8 @@ impl Mailbox {
 
     /// The shard looks no more: what lies here would lie for ever.
     pub(super) fn deliver_rest(&self) {
-        while let Some(mail) = self.answers.pop() {
-            if let Mail::Answered(reply, outcome) = mail {
+        while let Some(letter) = self.answers.pop() {
+            if let Mail::Answered(reply, outcome) = letter.mail {
                 // A caller that went away has nothing to hear.
                 drop(reply.send(outcome));
             }
@@ -147,14 +148,14 @@ impl Mailbox {
         if self.closed.load(Ordering::Acquire) {
             return Err(gone());
         }
-        self.answers.push(Mail::Inspect(look));
+        self.answers.push(Letter::new(Mail::Inspect(look)));
         self.wake();
         Ok(())
     }
 
     /// Words between cores are bounded by what the cores take in, and never refused.
     pub(super) fn push(&self, mail: Mail) {
-        self.answers.push(mail);
+        self.answers.push(Letter::new(mail));
         self.wake();
     }
 
@@ -181,7 +182,7 @@ impl Mailbox {
         false
     }
 
-    pub(super) fn take(&self) -> Option<Mail> {
+    pub(super) fn take(&self) -> Option<Letter> {
         self.answers.pop().or_else(|| self.commands.pop())
     }
 

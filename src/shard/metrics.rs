@@ -1,5 +1,6 @@
 //! What the shell of a shard measures: plain histograms that only its thread touches.
 
+pub use super::venues::{OTHERS, VenueCounts, Venues};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -10,6 +11,12 @@ pub struct ShardMetrics {
     pub dial: Latency,
     /// One turn of the loop.
     pub turn: Latency,
+    /// How late a turn was for the deadline that it was to keep.
+    pub lag: Latency,
+    /// From another thread's posting to the shard's taking it, of the mail that is timed.
+    pub mailbox_wait: Latency,
+    /// By the upstream's host.
+    pub venues: Venues,
     /// A batch handed to the bus to its answer, and so for a document and the store.
     pub publish: Latency,
     pub store: Latency,

@@ -1,12 +1,14 @@
 //! The shell of one shard: its sockets, its mailbox, its clock, and the loop that carries inputs
 //! to the core and its effects to the world. Everything here runs on one thread.
 
+mod attempt;
 mod clock;
 pub mod dial;
 mod effects;
 pub mod entropy;
 pub mod gate;
 pub mod io;
+mod letter;
 pub mod mailbox;
 pub mod metrics;
 pub mod record;
@@ -17,6 +19,7 @@ mod socket;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod venues;
 mod waiters;
 
 pub use run::run;
@@ -29,7 +32,7 @@ use crate::{
         time::Now,
     },
     limits,
-    ports::{Bus, Seal, Spill, Store},
+    ports::{Bus, Seal, Spill, Store, spans::Spans},
 };
 use mailbox::Mailbox;
 use std::{
@@ -54,6 +57,7 @@ pub struct World {
     /// Until when sockets may be written; None: always.
     pub gate: Option<Arc<gate::Gate>>,
     pub rooms: rooms::RoomWorld,
+    pub spans: Spans,
 }
 
 /// One shard on its own thread. Borrows of its cells are short and never cross an await.
@@ -77,6 +81,8 @@ pub struct Local {
     stopped: Cell<bool>,
     /// Something came since the last turn.
     active: Cell<bool>,
+    /// The trace of the command that is carried out: what it causes at once belongs to it.
+    cause: RefCell<Option<Arc<str>>>,
     /// Spare vectors for effects: inputs come too often to allocate one each.
     spare: RefCell<Vec<Effects>>,
 }
@@ -102,6 +108,7 @@ impl Local {
             turn_waker: RefCell::default(),
             stopped: Cell::new(false),
             active: Cell::new(false),
+            cause: RefCell::default(),
             spare: RefCell::default(),
         })
     }
@@ -119,7 +126,13 @@ impl Local {
 
     fn enter(self: &Rc<Self>, ticket: Ticket, context: &Context, command: Command) {
         let now = self.now();
+        if context.trace.is_some() {
+            self.cause.borrow_mut().clone_from(&context.trace);
+        }
         let handle = self.step(|core, fx| core.command(now, ticket, context, command, fx));
+        if context.trace.is_some() {
+            *self.cause.borrow_mut() = None;
+        }
         if let Some(handle) = handle {
             self.waiters.borrow_mut().keep_handle(ticket, handle);
         }

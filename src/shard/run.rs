@@ -26,6 +26,7 @@ pub async fn run(local: Rc<Local>) {
         local: local.clone(),
         sleep: Box::pin(tokio::time::sleep_until(Instant::now())),
         armed: None,
+        armed_from: Time::ZERO,
         last_input: Time::ZERO,
     };
     std::future::poll_fn(|cx| turn.poll(cx)).await;
@@ -39,6 +40,8 @@ struct Turn {
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` is set to.
     armed: Option<Time>,
+    /// From when on the loop could have kept that: a deadline may have passed when it was set.
+    armed_from: Time,
     last_input: Time,
 }
 
@@ -57,16 +60,18 @@ impl Turn {
         if local.active.take() {
             self.last_input = now.mono;
         }
+        self.measure_lag(now.mono);
         local.expire(now);
         local.finish_turn(now);
         // What the turn itself stepped is no input.
         local.active.set(false);
         local.turn.set(false);
-        local.metrics.borrow_mut().turned(local.now().mono.since(started.mono));
+        let ended = local.now().mono;
+        local.metrics.borrow_mut().turned(ended.since(started.mono));
         if local.stopped.get() {
             return Poll::Ready(());
         }
-        self.arm(cx);
+        self.arm(cx, ended);
         let unfinished = local.unfinished.take() || {
             let core = local.core.borrow();
             core.wants_turn() || core.rooms_want_turn()
@@ -78,8 +83,16 @@ impl Turn {
         Poll::Pending
     }
 
+    /// How late this turn is for the deadline that it was to keep.
+    fn measure_lag(&mut self, now: Time) {
+        if self.armed.is_some_and(|armed| armed <= now) {
+            self.armed = None;
+            self.local.metrics.borrow_mut().lag.record(now.since(self.armed_from));
+        }
+    }
+
     /// Sets the timer to the core's next deadline; a later one than before is left to fire in vain.
-    fn arm(&mut self, cx: &mut Context<'_>) {
+    fn arm(&mut self, cx: &mut Context<'_>, now: Time) {
         let Some(next) = self.local.core.borrow().poll_timeout() else {
             self.armed = None;
             return;
@@ -89,6 +102,7 @@ impl Turn {
             return;
         }
         self.armed = Some(next);
+        self.armed_from = next.max(now);
         self.sleep.as_mut().reset(Instant::from_std(clock::instant_of(next)));
         if self.sleep.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
@@ -101,7 +115,13 @@ impl Local {
     fn drain_mail(self: &Rc<Self>) -> bool {
         for _ in 0..limits::MAILBOX_BATCH {
             match self.mailbox.take() {
-                Some(mail) => self.open_mail(mail),
+                Some(letter) => {
+                    if let Some(posted) = letter.posted {
+                        let waited = self.now().mono.since(posted);
+                        self.metrics.borrow_mut().mailbox_wait.record(waited);
+                    }
+                    self.open_mail(letter.mail);
+                }
                 None => {
                     self.bury_deserters();
                     return false;

@@ -12,8 +12,8 @@ pub async fn scripted(mailbox: Arc<Mailbox>, mut script: impl FnMut(Command, Ans
     poll_fn(|cx| {
         mailbox.woken_by(cx.waker());
         loop {
-            while let Some(mail) = mailbox.take() {
-                if let Mail::Command { command, reply, .. } = mail {
+            while let Some(letter) = mailbox.take() {
+                if let Mail::Command { command, reply, .. } = letter.mail {
                     script(command, Box::new(move |outcome| reply.send(outcome)));
                 }
             }

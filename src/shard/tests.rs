@@ -101,6 +101,7 @@ fn world(gate: Arc<Gate>) -> World {
         instance: "one".into(),
         busy_poll: Duration::ZERO,
         rooms: Default::default(),
+        spans: Default::default(),
         gate: Some(gate),
     }
 }

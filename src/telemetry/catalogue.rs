@@ -6,16 +6,23 @@ mod embedded;
 mod fleet;
 mod ingress;
 mod peers;
+mod process;
 mod publish;
 mod room_bus;
 mod rooms;
 mod shard;
 
-use super::snapshot::{Page, ShardView};
+use super::{
+    process::THREADS,
+    snapshot::{FleetPace, Page, ShardView},
+};
 use crate::{
     api::{
         commands::counters::{CommandOutcome, ReplyOutcome},
-        counters::{ForwardOutcome, WsRefusal},
+        counters::{
+            ForwardOutcome, WsRefusal,
+            calls::{CallEnd, Method},
+        },
     },
     backend::{
         dapr::{DaprStats, ERROR_KINDS},
@@ -25,8 +32,10 @@ use crate::{
     core::{
         counters::{SLOW_ACTIONS, SendEnd},
         reason::{CloseCause, DropReason, GapCause},
+        tally::{BOUNDS_MICROS, Tally},
     },
-    shard::metrics::Latency,
+    ports::{spans::SPAN_OUTCOMES, timing::CALLS},
+    shard::metrics::{Latency, VenueCounts},
 };
 use std::fmt::Write;
 
@@ -75,6 +84,16 @@ pub enum Read {
     Embedded(fn(&EmbeddedStats) -> f64),
     EmbeddedSet(Set, fn(&EmbeddedStats, usize) -> f64),
     Fsync,
+    /// Counted into the buckets of `Tally`; of a part that may not be there.
+    Tally(fn(&Page) -> Option<Tally>),
+    TallySet(Set, fn(&Page, usize) -> Option<Tally>),
+    ShardTally(fn(&ShardView) -> &Tally),
+    Fleet(fn(&FleetPace) -> f64),
+    /// By the upstream's host.
+    Venue(fn(&VenueCounts) -> u64),
+    /// By method and end, and by method.
+    Calls,
+    CallTimes,
     Edge,
     Intake,
     Build,
@@ -108,6 +127,13 @@ pub enum Set {
     /// Why an opening handshake was refused.
     WsRefusal,
     Poison,
+    /// What threads that are no shards do.
+    Thread,
+    SpanOutcome,
+    /// What a backend is asked.
+    BackendCall,
+    Method,
+    CallEnd,
 }
 
 impl Set {
@@ -122,11 +148,15 @@ impl Set {
             | Set::CacheOutcome
             | Set::CommandOutcome
             | Set::ReplyOutcome
+            | Set::SpanOutcome
+            | Set::CallEnd
             | Set::DeliveryOutcome => "outcome",
             Set::SlowAction => "action",
             Set::StreamEvent => "event",
             Set::DaprError => "kind",
-            Set::DocumentCall => "call",
+            Set::DocumentCall | Set::BackendCall => "call",
+            Set::Thread => "work",
+            Set::Method => "method",
             Set::CloseCause | Set::GapCause => "cause",
             Set::DropReason | Set::WsRefusal | Set::Poison => "reason",
             Set::Stage | Set::DiskStage => "stage",
@@ -159,6 +189,11 @@ impl Set {
             Set::SlowAction => SLOW_ACTIONS.to_vec(),
             Set::WsRefusal => WsRefusal::ALL.iter().map(|reason| reason.name()).collect(),
             Set::Poison => POISON_KINDS.to_vec(),
+            Set::Thread => THREADS.to_vec(),
+            Set::SpanOutcome => SPAN_OUTCOMES.to_vec(),
+            Set::BackendCall => CALLS.to_vec(),
+            Set::Method => Method::ALL.iter().map(|method| method.name()).collect(),
+            Set::CallEnd => CallEnd::ALL.iter().map(|end| end.name()).collect(),
         }
     }
 }
@@ -175,7 +210,7 @@ pub const TURN_BUCKETS_MICROS: &[u64] =
 /// In the order of the README.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
     [
-        PROCESS,
+        process::PROCESS,
         shard::SHARD,
         shard::CONNECTIONS,
         publish::PUBLISH,
@@ -197,21 +232,27 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
 impl Metric {
     pub fn labels(&self) -> Vec<&'static str> {
         match self.read {
-            Read::Shard(_) | Read::ShardLatency(..) => vec!["shard"],
+            Read::Shard(_) | Read::ShardLatency(..) | Read::ShardTally(_) => vec!["shard"],
             Read::ShardSet(set, _) => vec!["shard", set.label()],
             Read::EmbeddedSet(set, _)
             | Read::ProcessSet(set, _)
             | Read::DaprSet(set, _)
             | Read::RedisSet(set, _)
+            | Read::TallySet(set, _)
             | Read::RelaySet(set, _) => vec![set.label()],
             Read::Edge | Read::Intake => vec!["event"],
-            Read::Build => vec!["version"],
+            Read::Build => vec!["version", "commit", "rustc", "backend"],
+            Read::Venue(_) => vec!["venue"],
+            Read::Calls => vec![Set::Method.label(), Set::CallEnd.label()],
+            Read::CallTimes => vec![Set::Method.label()],
             Read::Process(_)
             | Read::Embedded(_)
             | Read::Dapr(_)
             | Read::Redis(_)
             | Read::Rooms(_)
             | Read::Relay(_)
+            | Read::Tally(_)
+            | Read::Fleet(_)
             | Read::Fsync => Vec::new(),
         }
     }
@@ -221,6 +262,7 @@ impl Metric {
         match self.read {
             Read::ShardLatency(bounds, _) => bounds,
             Read::Fsync => &FSYNC_BUCKETS_MICROS,
+            Read::Tally(_) | Read::TallySet(..) | Read::ShardTally(_) | Read::CallTimes => &BOUNDS_MICROS,
             _ => &[],
         }
     }
@@ -249,52 +291,6 @@ const fn gauge(name: &'static str, help: &'static str, read: Read) -> Metric {
 const fn histogram(name: &'static str, help: &'static str, read: Read) -> Metric {
     Metric { name, kind: Kind::Histogram, help, read }
 }
-
-const PROCESS: &[Metric] = &[
-    gauge("wsm_build_info", "Always 1; the label tells the version.", Read::Build),
-    gauge(
-        "wsm_uptime_seconds",
-        "Seconds since the process started.",
-        Read::Process(|page| page.process.uptime.as_secs_f64()),
-    ),
-    counter(
-        "wsm_process_cpu_seconds_total",
-        "Processor time of all threads, user and system.",
-        Read::Process(|page| page.process.cpu.as_secs_f64()),
-    ),
-    gauge(
-        "wsm_process_resident_memory_bytes",
-        "Memory in RAM.",
-        Read::Process(|page| page.process.resident_bytes as f64),
-    ),
-    gauge(
-        "wsm_process_virtual_memory_bytes",
-        "Address space.",
-        Read::Process(|page| page.process.virtual_bytes as f64),
-    ),
-    gauge("wsm_process_threads", "Threads.", Read::Process(|page| page.process.threads as f64)),
-    gauge(
-        "wsm_process_open_fds",
-        "Open file descriptors: one each socket and log file.",
-        Read::Process(|page| page.process.open_fds as f64),
-    ),
-    gauge(
-        "wsm_process_max_fds",
-        "How many may be open; 0 is no limit.",
-        Read::Process(|page| page.process.max_fds as f64),
-    ),
-    counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
-    counter(
-        "wsm_intake_total",
-        "Schemas read and messages checked, requests of REST routes, events of bound topics.",
-        Read::Intake,
-    ),
-    gauge(
-        "wsm_backend_ready",
-        "0 while the service waits for its sidecar, broker or state store.",
-        Read::Process(|page| f64::from(u8::from(page.backend_ready))),
-    ),
-];
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod catalogue;
 pub mod collect;
 pub mod logs;
+pub mod otlp;
 mod process;
 mod snapshot;
 

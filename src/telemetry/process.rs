@@ -1,10 +1,13 @@
 //! What the system says of this process. Elsewhere than on Linux it says nothing, and all is zero.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 #[derive(Clone, Debug, Default)]
 pub struct Process {
     pub resident_bytes: u64,
+    pub anonymous_bytes: u64,
+    /// Of the control group; 0: none.
+    pub limit_bytes: u64,
     pub virtual_bytes: u64,
     pub threads: u64,
     pub open_fds: u64,
@@ -22,6 +25,8 @@ impl Process {
         let kib = |key| field(&status, key).unwrap_or_default() * 1024;
         Process {
             resident_bytes: kib("VmRSS:"),
+            anonymous_bytes: kib("RssAnon:"),
+            limit_bytes: memory_limit(),
             virtual_bytes: kib("VmSize:"),
             threads: field(&status, "Threads:").unwrap_or_default(),
             open_fds: open_fds(),
@@ -32,23 +37,80 @@ impl Process {
     }
 }
 
-/// Seconds of processor time by the thread's name, for those whose name begins so.
-pub fn thread_seconds(prefix: &str) -> BTreeMap<String, f64> {
+/// Seconds of processor time by the thread's name.
+pub fn thread_seconds() -> BTreeMap<String, f64> {
     let mut seconds = BTreeMap::new();
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for thread in threads.map(|entry| entry.path()) {
         let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
         let name = name.trim_end();
-        if name.starts_with(prefix) {
-            // Nanoseconds here; `stat` counts in hundredths of a second.
-            let fine = fs::read_to_string(thread.join("schedstat")).ok();
-            let fine = fine.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
-            let coarse = || ticks(&fs::read_to_string(thread.join("stat")).ok()?);
-            let used = fine.filter(|used| !used.is_zero()).or_else(coarse).unwrap_or_default();
-            *seconds.entry(name.to_owned()).or_default() += used.as_secs_f64();
-        }
+        // Nanoseconds here; `stat` counts in hundredths of a second.
+        let fine = fs::read_to_string(thread.join("schedstat")).ok();
+        let fine = fine.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+        let coarse = || ticks(&fs::read_to_string(thread.join("stat")).ok()?);
+        let used = fine.filter(|used| !used.is_zero()).or_else(coarse).unwrap_or_default();
+        *seconds.entry(name.to_owned()).or_default() += used.as_secs_f64();
     }
     seconds
+}
+
+/// What threads that are no shards do, as labels name it: by the names of the threads, and all others.
+pub const THREADS: [&str; 11] =
+    ["bus", "spill", "store", "fsync", "dapr", "redis", "redis-rooms", "fleet", "rooms", "otlp", "other"];
+
+/// By `THREADS`, of the names that shards leave.
+pub fn by_work(seconds: &BTreeMap<String, f64>) -> [f64; THREADS.len()] {
+    let mut by_work = [0.0; THREADS.len()];
+    for (name, seconds) in seconds {
+        let work = name.strip_prefix("wsm-").unwrap_or(name);
+        let place = THREADS.iter().position(|known| *known == work);
+        by_work[place.unwrap_or(THREADS.len() - 1)] += seconds;
+    }
+    by_work
+}
+
+/// What the allocator has from the system; nothing where it is not the process's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocator {
+    pub reserved: u64,
+    pub committed: u64,
+}
+
+impl Allocator {
+    pub fn read() -> Self {
+        let Ok(json) = mimalloc::MiMalloc::stats_json() else { return Allocator::default() };
+        let json = json.to_string_lossy();
+        let current = |key| current(&json, key).unwrap_or_default();
+        Allocator { reserved: current("\"reserved\""), committed: current("\"committed\"") }
+    }
+}
+
+/// The part of the allocator's long account that is wanted: `key: { ..., "current": number }`.
+fn current(json: &str, key: &str) -> Option<u64> {
+    let (_, rest) = json.split_once(key)?;
+    let (_, rest) = rest.split_once("\"current\":")?;
+    let digits = rest.trim_start();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+/// The least limit on the way up from this process's control group, of the second version or the first.
+fn memory_limit() -> u64 {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let here = Path::new(path.trim_start_matches('/'));
+        let limit = |group: &Path| fs::read_to_string(Path::new(root).join(group).join(file)).ok();
+        here.ancestors().filter_map(|group| limit(group)?.trim().parse::<u64>().ok()).min()
+    });
+    // The first version writes a huge number for no limit.
+    limits.min().filter(|limit| *limit < 1 << 60).unwrap_or(0)
 }
 
 /// The first number after a key at the beginning of a line.
@@ -88,6 +150,26 @@ mod tests {
         assert_eq!((ticks(""), ticks("7 (a) S 1")), (None, None));
     }
 
+    #[test]
+    fn threads_are_told_apart_by_their_work() {
+        let names = ["main", "wsm-bus", "dapr", "tokio-rt-worker", "redis-rooms"];
+        let seconds = names.iter().map(|name| ((*name).to_owned(), 1.0)).collect();
+        let by_work = by_work(&seconds);
+        let of = |work: &str| by_work[THREADS.iter().position(|known| *known == work).unwrap()];
+        assert_eq!(["bus", "dapr", "redis", "redis-rooms", "other"].map(of), [1.0, 1.0, 0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn the_allocator_tells_what_it_has() {
+        let json =
+            r#"{ "reserved": { "total": 1, "current": 12 }, "committed": { "current": 7, "peak": 9 } }"#;
+        assert_eq!((current(json, "\"reserved\""), current(json, "\"committed\"")), (Some(12), Some(7)));
+        assert_eq!((current(json, "\"gone\""), current("\"committed\": 3", "\"committed\"")), (None, None));
+        // The allocator gives an account of itself even where it is not the one in use.
+        let read = Allocator::read();
+        assert!(read.reserved >= read.committed && read.reserved > 0, "{read:?}");
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_is_alive() {
@@ -100,7 +182,7 @@ mod tests {
             let _ = wait.1.recv();
         });
         tell.1.recv().unwrap();
-        assert_eq!(thread_seconds("metrics-").into_keys().collect::<Vec<_>>(), ["metrics-probe"]);
+        assert!(thread_seconds().contains_key("metrics-probe"));
         drop(wait.0);
         thread.unwrap().join().unwrap();
     }

@@ -1,11 +1,12 @@
 //! What one scrape looks at: plain values, copied out of their owners.
 
-use super::process::Process;
+use super::process::{Allocator, Process, THREADS};
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
         counters::{
             Counters as EdgeCounters, ForwardOutcome, IntakeCounters, PeerCounters, WsCounters, WsRefusal,
+            calls::CallsView,
         },
     },
     backend::{
@@ -13,16 +14,23 @@ use crate::{
         embedded::EmbeddedStats,
         redis::{RedisRelayStats, RedisRoomsStats, RedisStats},
     },
+    config::{Config, MemoryBound},
     core::{
         counters::Counters,
         publish,
         rooms::{here::Deliveries, home::HomeCounters},
         shard::{Gauges, ShardCore},
+        tally::Tally,
     },
     fleet,
-    ports::Directory,
-    shard::{Local, mailbox::Mailbox, metrics::ShardMetrics},
+    ports::{Directory, spans::SPAN_OUTCOMES, timing::CALLS},
+    shard::{
+        Local,
+        mailbox::Mailbox,
+        metrics::{OTHERS, ShardMetrics, VenueCounts},
+    },
 };
+use std::{collections::BTreeMap, time::Duration};
 
 /// Copied by the shard's own thread, between two turns of its work.
 #[derive(Clone, Default)]
@@ -113,6 +121,60 @@ impl Default for FleetView {
     }
 }
 
+/// How long the fleet's store took, and what is left of the lease.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FleetPace {
+    pub lease_left: f64,
+    pub renewal: Tally,
+    /// Reads, writes.
+    pub documents: [Tally; 2],
+}
+
+impl FleetPace {
+    pub fn read(handle: &fleet::Handle) -> Self {
+        let times = handle.times();
+        FleetPace {
+            lease_left: handle.lease_left().as_secs_f64(),
+            renewal: times.lease.read(),
+            documents: [times.read.read(), times.write.read()],
+        }
+    }
+}
+
+/// What does not change while the process runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fixed {
+    pub backend: &'static str,
+    pub config_hash: u64,
+    pub memory_bound: u64,
+    /// Of one shard.
+    pub connections_max: u64,
+    pub mailbox_max: u64,
+    pub publish_queue_max: u64,
+    pub spill_max: u64,
+}
+
+impl Fixed {
+    pub fn of(config: &Config) -> Self {
+        Fixed {
+            backend: config.backend.name(),
+            config_hash: config.fingerprint(),
+            memory_bound: MemoryBound::of(config).total(),
+            connections_max: config.max_connections as u64,
+            mailbox_max: config.mailbox_max as u64,
+            publish_queue_max: config.publish.queue_bytes as u64,
+            spill_max: config.publish.spill_bytes,
+        }
+    }
+}
+
+/// How far the instance is in its life.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    pub ready: bool,
+    pub draining: bool,
+}
+
 /// Calls between instances.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeersView {
@@ -123,6 +185,8 @@ pub struct PeersView {
     pub hellos_refused: u64,
     /// Hits, misses.
     pub cache: [u64; 2],
+    /// Calls that were answered.
+    pub answered: Tally,
 }
 
 impl PeersView {
@@ -133,6 +197,7 @@ impl PeersView {
             streams: [counters.streams_opened.get(), counters.streams_closed.get()],
             hellos_refused: counters.hellos_refused.get(),
             cache: [counters.holder_cache_hits.get(), counters.holder_cache_misses.get()],
+            answered: counters.answered.read(),
         }
     }
 }
@@ -180,14 +245,30 @@ impl CommandsView {
 pub struct Page {
     pub shards: Vec<ShardView>,
     pub process: Process,
+    pub allocator: Allocator,
+    /// Seconds, by `THREADS`.
+    pub threads: [f64; THREADS.len()],
+    pub fixed: Fixed,
+    pub standing: Standing,
+    /// What the last scrape took.
+    pub scraped: Duration,
+    pub calls: CallsView,
+    pub spans: [u64; SPAN_OUTCOMES.len()],
+    /// By host, over all shards.
+    pub venues: BTreeMap<String, VenueCounts>,
     pub backend_ready: bool,
     pub embedded: EmbeddedStats,
     /// Of the backend in use.
     pub dapr: Option<DaprStats>,
     pub redis: Option<RedisStats>,
+    /// In the order of `CALLS`.
+    pub redis_times: Option<[Tally; CALLS.len()]>,
     pub rooms: Option<RedisRoomsStats>,
+    pub rooms_send: Option<Tally>,
     pub relay: Option<RedisRelayStats>,
     pub fleet: FleetView,
+    /// None: there is no fleet.
+    pub pace: Option<FleetPace>,
     pub peers: PeersView,
     pub commands: CommandsView,
     pub ingress: IngressView,
@@ -203,7 +284,21 @@ impl Page {
             shards: vec![ShardView::default(); shards as usize],
             edge: EdgeCounters::default().all(),
             intake: IntakeCounters::default().all(),
+            venues: BTreeMap::from([(OTHERS.to_owned(), VenueCounts::default())]),
             ..Page::default()
+        }
+    }
+
+    /// A host keeps its name; one with the name of all others is among them.
+    pub fn sum_venues(&mut self) {
+        self.venues.values_mut().for_each(|counts| *counts = VenueCounts::default());
+        for view in &self.shards {
+            for (name, counts) in view.inner.metrics.venues.iter() {
+                match self.venues.get_mut(name) {
+                    Some(sum) => sum.add(counts),
+                    None => drop(self.venues.insert(name.to_owned(), *counts)),
+                }
+            }
         }
     }
 }

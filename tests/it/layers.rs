@@ -124,6 +124,14 @@ const LAYERS: &[Layer] = &[
         never: &["core::shard"],
         outside: EDGE_CRATES,
     },
+    // Spans to a collector, over the same transport as the edges'.
+    Layer {
+        name: "exporter",
+        files: &["telemetry/otlp.rs", "telemetry/otlp/"],
+        may: &["limits", "core", "ports", "telemetry::otlp"],
+        never: &["core::shard"],
+        outside: &["axum", "hyper", "hyper_util"],
+    },
     // Reads what everybody counts of themselves, at scrape; nobody reads it.
     Layer {
         name: "telemetry",

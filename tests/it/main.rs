@@ -20,5 +20,6 @@ mod rooms;
 mod security;
 mod send;
 mod status;
+mod telemetry;
 mod tls;
 mod types;

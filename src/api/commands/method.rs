@@ -2,6 +2,7 @@
 
 use crate::{
     api::{
+        counters::calls::Method,
         json, rest,
         service::{Caller, Service},
     },
@@ -33,6 +34,12 @@ macro_rules! methods {
                 match method {
                     $(stringify!($method) => Ok(Request::$method(decode::$call(data)?)),)+
                     _ => Err(Fault::unimplemented("type")),
+                }
+            }
+
+            pub fn method(&self) -> Method {
+                match self {
+                    $(Request::$method(_) => Method::$method,)+
                 }
             }
 

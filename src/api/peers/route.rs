@@ -146,7 +146,7 @@ impl Peers {
         until: Until,
         request: R,
     ) -> Passed<R::Answer> {
-        let counted = Counted(&self.fleet.counters, false);
+        let (counted, since) = (Counted(&self.fleet.counters, false), Instant::now());
         let calling = match self.hand_over(member, caller, until, request.pack()) {
             Ok(calling) => calling,
             Err(fault) if fault.kind == FaultKind::NotSent => {
@@ -169,6 +169,7 @@ impl Peers {
         };
         match ended {
             Ended::Answered(outcome) => {
+                self.fleet.counters.answered.record(since.elapsed());
                 counted.ended(|counters| &counters.forwarded_answered);
                 Passed::Done(unpacked::<R>(*outcome))
             }

@@ -1,7 +1,10 @@
 //! Which calls travel, how they are packed, and what may be done again when the stream broke.
 
 use crate::{
-    api::service::{Caller, Service},
+    api::{
+        counters::calls::Method,
+        service::{Caller, Service},
+    },
     core::reason::{Fault, FaultKind},
     proto::{
         fleet::{call::Rpc, reply::Outcome},
@@ -79,6 +82,19 @@ macro_rules! calls {
                 local.$rpc(caller, self)
             }
         })+
+
+        /// Which call it is, and the connection that it names.
+        pub fn about(rpc: &Rpc) -> Option<(Method, &str)> {
+            match rpc {
+                $(Rpc::$variant(request) => Some((Method::$variant, request.id())),)+
+                Rpc::List(_) => Some((Method::List, "")),
+                Rpc::ListRooms(_) => Some((Method::ListRooms, "")),
+                Rpc::ListMembers(_) => Some((Method::ListMembers, "")),
+                Rpc::SendToUser(_) => Some((Method::SendToUser, "")),
+                Rpc::KickUser(_) => Some((Method::KickUser, "")),
+                _ => None,
+            }
+        }
 
         /// One call of a member, from the shards of this instance alone.
         pub async fn serve(local: &Service, caller: &Caller, rpc: Rpc) -> Result<Outcome, Fault> {

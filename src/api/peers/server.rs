@@ -10,6 +10,7 @@ use super::{
 use crate::{
     api::{
         follow::Opened,
+        observe::Protocol,
         service::{Caller, Service},
     },
     core::{
@@ -267,7 +268,14 @@ impl Serving {
             Rpc::Hello(_) | Rpc::Cancel(_) => Err(Fault::new(FaultKind::Internal, "greeted twice")),
             rpc => {
                 believed(self.trust, caller)?;
-                rpc::serve(&self.local, caller, rpc).await
+                let mut caller = caller.clone();
+                let observed = rpc::about(&rpc)
+                    .map(|(method, id)| self.local.observe(Protocol::Peer, method, &mut caller, id));
+                let answer = rpc::serve(&self.local, &caller, rpc).await;
+                match observed {
+                    Some(call) => call.ended(answer),
+                    None => answer,
+                }
             }
         }
     }

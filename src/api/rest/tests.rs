@@ -9,7 +9,7 @@ fn paths(request: &UpdateRequest) -> Vec<&str> {
 }
 
 fn input(path: &[(&str, &str)], query: &str) -> Input {
-    let list = ROUTES.iter().find(|route| route.rpc == "List").unwrap();
+    let list = ROUTES.iter().find(|route| route.rpc.name() == "List").unwrap();
     let follow = ROUTES.iter().find(|route| route.path == "/v1/messages").unwrap();
     let known: Vec<_> = known(list).into_iter().chain(known(follow)).collect();
     Input {

@@ -36,6 +36,10 @@ impl Readiness {
         self.health.get().map(|health| health.condition())
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.life.load(Ordering::Acquire) == Life::Draining as u8
+    }
+
     pub fn not_ready(&self) -> Option<String> {
         let problem = || self.condition().and_then(|condition| condition.problem);
         match self.life.load(Ordering::Acquire) {

@@ -326,6 +326,7 @@ impl House {
             fleet,
             rooms: plan.ports,
             check: plan.check,
+            observer: Default::default(),
         });
         House { service, state }
     }

@@ -131,7 +131,8 @@ fn account(sender: &Sender, scheduler: &Scheduler, held: usize) {
 }
 
 async fn call(sender: Arc<Sender>, ordered: bool, request: Request) -> (u64, Outcome) {
-    let until = Instant::now() + DAPR_PUBLISH_TIMEOUT;
+    let since = Instant::now();
+    let until = since + DAPR_PUBLISH_TIMEOUT;
     add(&sender.watch.counters.bulk_requests, 1);
     let mut stub = sender.stubs[request.number as usize % sender.stubs.len()].clone();
     let mut alpha = sender.alpha.load(Relaxed);
@@ -155,6 +156,7 @@ async fn call(sender: Arc<Sender>, ordered: bool, request: Request) -> (u64, Out
             answer => break answer,
         }
     };
+    sender.watch.counters.times.publish.record(since.elapsed());
     let outcome = match answer {
         Ok(response) => judge(request.entries.len(), &response),
         Err(fault) => {

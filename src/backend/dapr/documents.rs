@@ -151,16 +151,23 @@ pub(super) async fn serve(worker: Worker, mut inbox: mpsc::Receiver<(Instant, Ca
 impl Worker {
     async fn answer(&self, until: Instant, call: Call) {
         add(&self.watch.counters.state_calls, 1);
+        let (since, times) = (Instant::now(), &self.watch.counters.times);
         // Nobody may wait any more.
         match call {
             Call::Get(keys, reply) => {
-                let _ = reply.send(self.get(until, keys).await);
+                let answer = self.get(until, keys).await;
+                times.read.record(since.elapsed());
+                let _ = reply.send(answer);
             }
             Call::Put { key, value, expect, ttl, reply } => {
-                let _ = reply.send(self.put(until, key, value, expect, ttl).await);
+                let answer = self.put(until, key, value, expect, ttl).await;
+                times.write.record(since.elapsed());
+                let _ = reply.send(answer);
             }
             Call::Delete { key, expect, reply } => {
-                let _ = reply.send(self.delete(until, key, expect).await);
+                let answer = self.delete(until, key, expect).await;
+                times.write.record(since.elapsed());
+                let _ = reply.send(answer);
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Counters of the Dapr backend, for the metrics page.
 
+use crate::{
+    core::tally::Tally,
+    ports::timing::{CALLS, CallTimes},
+};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tonic::Code;
 
@@ -9,6 +13,7 @@ macro_rules! counters {
         pub(super) struct Counters {
             $(pub(super) $name: AtomicU64,)+
             errors: [AtomicU64; ERROR_KINDS.len()],
+            pub(super) times: CallTimes,
         }
 
         /// A reading of every counter.
@@ -17,6 +22,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)+
             /// Calls that failed, one count a kind of `ERROR_KINDS`.
             pub errors: [u64; ERROR_KINDS.len()],
+            /// How long calls took, in the order of `CALLS`.
+            pub times: [Tally; CALLS.len()],
         }
 
         impl Counters {
@@ -24,6 +31,7 @@ macro_rules! counters {
                 DaprStats {
                     $($name: self.$name.load(Relaxed),)+
                     errors: std::array::from_fn(|i| self.errors[i].load(Relaxed)),
+                    times: self.times.tallies(),
                 }
             }
         }

@@ -105,19 +105,23 @@ struct Worker {
 impl Worker {
     /// A caller that went away does not wait for its answer: those are not errors.
     async fn run(mut self, command: Command) {
+        let (since, tools) = (Instant::now(), self.tools.clone());
         match command {
             Command::Get { keys, answer } => {
                 add(&self.tools.counters.document_reads, keys.len() as u64);
                 let got = self.get(&keys).await;
+                tools.times.read.record(since.elapsed());
                 let _ = answer.send(self.counted(got));
             }
             Command::Put { key, value, expect, ttl, answer } => {
                 let put = self.put(&key, &value, &expect, ttl).await;
+                tools.times.write.record(since.elapsed());
                 let _ = answer.send(self.counted(put));
             }
             Command::Delete { key, expect, answer } => {
                 let arguments = [&expect[..]];
                 let gone = self.script(scripts::DELETE, &key, &arguments).await;
+                tools.times.write.record(since.elapsed());
                 let put = gone.map(|gone| if gone { Put::Written(expect) } else { self.conflict() });
                 let _ = answer.send(self.counted(put));
             }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     limits::{REDIS_RETRY_BASE, REDIS_RETRY_MAX},
-    ports::BackendError,
+    ports::{BackendError, timing::CallTimes},
 };
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection};
@@ -68,6 +68,7 @@ pub struct Tools {
     pub client: Client,
     pub health: Health,
     pub counters: Counters,
+    pub times: CallTimes,
 }
 
 #[derive(Clone)]
@@ -245,7 +246,13 @@ impl Tools {
     /// Checks the configuration; it does not ask the server.
     pub fn new(config: RedisConfig) -> Result<Arc<Tools>, BackendError> {
         let (client, settings) = understand(config)?;
-        Ok(Arc::new(Tools { settings, client, health: Health::default(), counters: Counters::default() }))
+        Ok(Arc::new(Tools {
+            settings,
+            client,
+            health: Health::default(),
+            counters: Counters::default(),
+            times: CallTimes::default(),
+        }))
     }
 
     /// What is waited for; asks nobody.

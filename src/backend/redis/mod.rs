@@ -37,11 +37,12 @@ pub use stats::{POISON_KINDS, RedisRelayStats, RedisRoomsStats, RedisStats};
 
 use super::Capabilities;
 use crate::{
+    core::tally::Tally,
     limits::{
         BUS_BATCHES_MAX, BUS_FETCHES_MAX, REDIS_COMMAND_TIMEOUT_DEFAULT, REDIS_DOCUMENT_COMMANDS_MAX,
         REDIS_STREAM_EVENTS_DEFAULT,
     },
-    ports::{BackendError, Bus, Documents},
+    ports::{BackendError, Bus, Documents, timing::CALLS},
 };
 use bus::RedisBus;
 use documents::RedisDocuments;
@@ -160,6 +161,11 @@ impl Redis {
 
     pub fn stats(&self) -> RedisStats {
         self.tools.counters.read()
+    }
+
+    /// In the order of `CALLS`.
+    pub fn times(&self) -> [Tally; CALLS.len()] {
+        self.tools.times.tallies()
     }
 
     /// Ends the thread. What waits is dropped, which its callers see.

@@ -49,6 +49,7 @@ type Answer = Result<Value, RedisError>;
 struct Flight {
     job: Job,
     sequence: u64,
+    since: Instant,
     answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
     early: Option<Answer>,
 }
@@ -221,7 +222,7 @@ impl Publisher {
         }
         let command = self.command(&job.batch);
         self.session.sequence += 1;
-        let mut live = live.clone();
+        let (mut live, since) = (live.clone(), Instant::now());
         let mut answer: Pin<Box<dyn Future<Output = Answer> + Send>> =
             Box::pin(async move { live.call(&command).await });
         // Polled once it is queued; so they are queued in order.
@@ -232,7 +233,7 @@ impl Publisher {
             })
         });
         let early = early.await;
-        self.flights.push_back(Flight { job, sequence: self.session.sequence, answer, early });
+        self.flights.push_back(Flight { job, sequence: self.session.sequence, since, answer, early });
     }
 
     fn command(&self, batch: &Batch) -> Cmd {
@@ -269,6 +270,7 @@ impl Publisher {
         }
         let Some(flight) = self.flights.pop_front() else { return Ok(()) };
         self.tools.health.well("the event streams");
+        self.tools.times.publish.record(flight.since.elapsed());
         let refused = values::list(parts.get(1)).unwrap_or_default();
         if refused.is_empty() {
             self.took(flight.job);

@@ -21,7 +21,7 @@ mod tests;
 mod wishes;
 
 pub use adopt::{by_preference, weight_of};
-pub use document::{listed, owned_keys, record_key};
+pub use document::{lease_key, listed, owned_keys, record_key};
 pub use holder::{Holding, holder_of, owner_of};
 pub use setup::{FleetSetup, Timings};
 

@@ -1,6 +1,9 @@
 //! The books: every message that came in is found again under one of these.
 
-use crate::core::reason::{DropReason, GapCause};
+use crate::core::{
+    reason::{DropReason, GapCause},
+    tally::Tally,
+};
 
 /// Messages, where nothing else is said. Only ever rising.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub struct Counters {
     pub batches_taken: u64,
     pub batches_retried: u64,
     pub batches_spilled: u64,
+    /// From a batch's first event to handing it to the bus for the first time; time on the spill log
+    /// does not count.
+    pub waited: Tally,
 }
 
 impl Counters {

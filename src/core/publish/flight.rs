@@ -21,6 +21,8 @@ pub(super) struct Closed {
     pub ordered: bool,
     pub messages: u64,
     pub origin: Origin,
+    /// When its first event came; of one that was read back, when it was read.
+    pub since: Time,
 }
 
 #[derive(Debug)]

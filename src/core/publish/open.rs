@@ -206,6 +206,7 @@ impl OpenBatch {
             ordered: std::mem::take(&mut self.ordered),
             messages: std::mem::take(&mut self.messages),
             origin: Origin::Memory,
+            since: self.since,
         }
     }
 

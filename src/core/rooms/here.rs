@@ -338,6 +338,11 @@ impl Here {
         self.iter().map(RoomHere::in_flight).sum()
     }
 
+    /// Members whose sockets take no more for now.
+    pub fn behind(&self) -> u64 {
+        self.iter().map(|room| u64::from(room.blocked)).sum()
+    }
+
     pub fn check(&self) {
         for room in self.iter() {
             room.check();

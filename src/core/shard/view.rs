@@ -28,6 +28,7 @@ pub struct Gauges {
     pub accepted: u64,
     pub rooms: u64,
     pub room_members: u64,
+    pub room_members_behind: u64,
     pub room_backlog_bytes: u64,
     pub deliveries_in_flight: u64,
     pub homes: u64,
@@ -81,6 +82,7 @@ impl ShardCore {
         gauges.timers = self.timers.len() as u64;
         gauges.rooms = self.here.len() as u64;
         gauges.room_members = self.here.iter().map(|room| room.members().len() as u64).sum();
+        gauges.room_members_behind = self.here.behind();
         gauges.room_backlog_bytes = self.here.held_bytes();
         gauges.deliveries_in_flight = self.here.in_flight();
         gauges.homes = self.homes.len() as u64;
@@ -92,6 +94,11 @@ impl ShardCore {
             gauges.reads_paused += u64::from(connection.reads_paused);
         }
         gauges
+    }
+
+    /// Of the connection that a socket is for.
+    pub fn name_of(&self, socket: SocketKey) -> Option<String> {
+        self.connections.get(socket.conn).map(|connection| connection.id.to_string())
     }
 
     pub fn connections_len(&self) -> usize {

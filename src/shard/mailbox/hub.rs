@@ -17,6 +17,7 @@ use crate::{
     shard::{
         Local,
         io::Io,
+        letter::Letter,
         waiters::{Reply, gone},
     },
 };
@@ -146,7 +147,7 @@ impl Hub {
             return Call::refused(gone());
         }
         let reply = Reply::Once(reply, None);
-        mailbox.answers.push(Mail::Command { context: Context::default(), command, reply });
+        mailbox.answers.push(Letter::new(Mail::Command { context: Context::default(), command, reply }));
         mailbox.wake();
         Call::remote(answer, mailbox, false)
     }

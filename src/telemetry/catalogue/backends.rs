@@ -1,6 +1,6 @@
 //! The Dapr and the Redis backend. With another backend there are no such series.
 
-use super::{Metric, Read, Set, counter, gauge};
+use super::{Metric, Read, Set, counter, gauge, histogram};
 
 pub(super) const DAPR: &[Metric] = &[
     counter(
@@ -32,6 +32,11 @@ pub(super) const DAPR: &[Metric] = &[
         "wsm_dapr_batches_given_back_total",
         "Batches given back to their shards because nothing got through.",
         Read::Dapr(|stats| stats.batches_given_back as f64),
+    ),
+    histogram(
+        "wsm_dapr_call_seconds",
+        "What the sidecar took: for a bulk publish, and to read or write documents, reading back included.",
+        Read::TallySet(Set::BackendCall, |page, n| page.dapr.as_ref().map(|stats| stats.times[n])),
     ),
     gauge(
         "wsm_dapr_bulk_in_flight",
@@ -80,6 +85,11 @@ pub(super) const REDIS: &[Metric] = &[
         "wsm_redis_connection_failures_total",
         "Connections to the server that broke or could not be made.",
         Read::Redis(|stats| stats.connection_failures as f64),
+    ),
+    histogram(
+        "wsm_redis_call_seconds",
+        "What the server took: for a batch, and to read or write documents.",
+        Read::TallySet(Set::BackendCall, |page, n| page.redis_times.map(|times| times[n])),
     ),
     counter(
         "wsm_redis_document_calls_total",

@@ -1,6 +1,6 @@
 //! The lease, what it owns, and what became of others.
 
-use super::{Metric, Read, counter, gauge};
+use super::{Metric, Read, Set, counter, gauge, histogram};
 
 pub(super) const FLEET: &[Metric] = &[
     gauge(
@@ -12,6 +12,22 @@ pub(super) const FLEET: &[Metric] = &[
         "wsm_lease_advisory",
         "1 while this instance goes on alone, without its state store.",
         Read::Process(|page| f64::from(u8::from(page.fleet.advisory))),
+    ),
+    gauge(
+        "wsm_lease_left_seconds",
+        "How long sockets may still be written without another renewal; 0 without a lease. In a fleet only, \
+         like the two histograms.",
+        Read::Fleet(|pace| pace.lease_left),
+    ),
+    histogram(
+        "wsm_lease_renewal_seconds",
+        "What the state store took to answer a renewal of the lease, failed ones included.",
+        Read::Tally(|page| page.pace.map(|pace| pace.renewal)),
+    ),
+    histogram(
+        "wsm_fleet_document_seconds",
+        "What it took to answer other reads and writes of shared documents.",
+        Read::TallySet(Set::DocumentCall, |page, n| page.pace.map(|pace| pace.documents[n])),
     ),
     gauge(
         "wsm_fleet_members",

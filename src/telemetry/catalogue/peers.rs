@@ -1,12 +1,17 @@
 //! What goes to and comes from other instances, and commands over the bus.
 
-use super::{Metric, Read, Set, counter, gauge};
+use super::{Metric, Read, Set, counter, gauge, histogram};
 
 pub(super) const PEERS: &[Metric] = &[
     counter(
         "wsm_peer_calls_forwarded_total",
         "Calls passed on to the instance that has the connection, by their end.",
         Read::ProcessSet(Set::ForwardOutcome, |page, n| page.peers.forwarded[n] as f64),
+    ),
+    histogram(
+        "wsm_peer_call_seconds",
+        "How long those took that were answered.",
+        Read::Tally(|page| Some(page.peers.answered)),
     ),
     counter(
         "wsm_peer_calls_served_total",

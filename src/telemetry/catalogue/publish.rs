@@ -62,6 +62,12 @@ pub(super) const PUBLISH: &[Metric] = &[
         Read::Shard(|shard| shard.inner.publisher.spilled_batches as f64),
     ),
     histogram(
+        "wsm_publish_wait_seconds",
+        "From a batch's first event to handing it to the bus for the first time: batching and queueing. Of \
+         what was on the spill log, since it was read back.",
+        Read::ShardTally(|shard| &shard.inner.publish.waited),
+    ),
+    histogram(
         "wsm_publish_seconds",
         "From handing a batch to the bus to its answer at the shard.",
         Read::ShardLatency(WAIT_BUCKETS_MICROS, |shard| &shard.inner.metrics.publish),

@@ -1,6 +1,6 @@
 //! Rooms on Redis, and the channels of the earlier room system. Without them there are no such series.
 
-use super::{Metric, Read, Set, counter, gauge};
+use super::{Metric, Read, Set, counter, gauge, histogram};
 
 pub(super) const ROOMS: &[Metric] = &[
     counter(
@@ -17,6 +17,11 @@ pub(super) const ROOMS: &[Metric] = &[
         "wsm_rooms_redis_sent_total",
         "Messages to rooms that were numbered and carried.",
         Read::Rooms(|stats| stats.sent as f64),
+    ),
+    histogram(
+        "wsm_rooms_redis_send_seconds",
+        "From a message's turn to be sent to the server's answer with its numbers.",
+        Read::Tally(|page| page.rooms_send),
     ),
     counter(
         "wsm_rooms_redis_not_sent_total",

@@ -86,6 +86,11 @@ pub(super) const ROOMS: &[Metric] = &[
         Read::Shard(|shard| shard.inner.gauges.deliveries_in_flight as f64),
     ),
     gauge(
+        "wsm_room_members_behind",
+        "Memberships whose sockets take no more for now.",
+        Read::Shard(|shard| shard.inner.gauges.room_members_behind as f64),
+    ),
+    gauge(
         "wsm_room_backlog_bytes",
         "Encoded messages that wait for such members.",
         Read::Shard(|shard| shard.inner.gauges.room_backlog_bytes as f64),

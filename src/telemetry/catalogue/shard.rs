@@ -18,6 +18,11 @@ pub(super) const SHARD: &[Metric] = &[
         "One turn of the shard's loop: mail, timers, batches and writes; reads of sockets come between.",
         Read::ShardLatency(TURN_BUCKETS_MICROS, |shard| &shard.inner.metrics.turn),
     ),
+    histogram(
+        "wsm_shard_lag_seconds",
+        "How late a turn was for the deadline that the shard's timers had set.",
+        Read::ShardLatency(WAIT_BUCKETS_MICROS, |shard| &shard.inner.metrics.lag),
+    ),
     gauge("wsm_shard_timers", "Timers that run.", Read::Shard(|shard| shard.inner.gauges.timers as f64)),
     gauge(
         "wsm_shard_callers_waiting",
@@ -33,6 +38,11 @@ pub(super) const SHARD: &[Metric] = &[
         "wsm_mailbox_refused_total",
         "Commands refused because the mailbox was full.",
         Read::Shard(|shard| shard.mailbox_refused as f64),
+    ),
+    histogram(
+        "wsm_mailbox_wait_seconds",
+        "From another thread's posting of mail to the shard's taking it, of one in sixteen, drawn at random.",
+        Read::ShardLatency(WAIT_BUCKETS_MICROS, |shard| &shard.inner.metrics.mailbox_wait),
     ),
 ];
 
@@ -61,6 +71,22 @@ pub(super) const CONNECTIONS: &[Metric] = &[
         "wsm_reconnects_total",
         "Connections that were away and came back.",
         Read::Shard(|shard| shard.inner.core.reconnects as f64),
+    ),
+    counter(
+        "wsm_venue_dials_total",
+        "Dials that ended, by the host that was dialled. The first 32 hosts that answered a shard have their \
+         own name, all others together are other.",
+        Read::Venue(|venue| venue.dials),
+    ),
+    counter(
+        "wsm_venue_dial_failures_total",
+        "Of those, the ones that made no connection, those that were given up among them.",
+        Read::Venue(|venue| venue.failures),
+    ),
+    counter(
+        "wsm_venue_reconnects_total",
+        "Connections to the host that were away and came back.",
+        Read::Venue(|venue| venue.reconnects),
     ),
     counter(
         "wsm_closes_total",

@@ -1,12 +1,16 @@
 //! The page is read back as Prometheus reads it.
 
+mod more;
 mod script;
 
-use super::super::snapshot::{PeersView, ShardView};
+use super::super::{
+    catalogue::{self, Kind, Metric, Read, Set},
+    snapshot::{PeersView, ShardView},
+};
 use super::*;
 use crate::{
     api::{
-        counters::ForwardOutcome,
+        counters::{ForwardOutcome, calls::Method},
         validate::{self, Defaults},
     },
     backend::{
@@ -19,15 +23,20 @@ use crate::{
         id::ConnectionId,
         io::{Command, Context},
         spec::Connect,
+        tally::{BOUNDS_MICROS, Tally},
     },
     proto as api,
     shard::{
         self, World,
         dial::{Dialler, SystemResolver},
         mailbox::Mailbox,
+        metrics::OTHERS,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A page by the rules of the text format: every line is one of three kinds.
 #[derive(Default)]
@@ -96,6 +105,7 @@ fn is_there(metric: &Metric, parsed: &Parsed) -> bool {
         Read::Redis(_) | Read::RedisSet(..) => used("wsm_redis_"),
         Read::Rooms(_) => used("wsm_rooms_redis_"),
         Read::Relay(_) | Read::RelaySet(..) => used("wsm_relay_"),
+        Read::Fleet(_) | Read::Tally(_) | Read::TallySet(..) => used(metric.name),
         _ => true,
     }
 }
@@ -109,9 +119,20 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
         ("event", Read::Intake) => {
             IntakeCounters::default().all().into_iter().map(|(name, _)| name.into()).collect()
         }
-        ("version", _) => [env!("CARGO_PKG_VERSION").to_owned()].into(),
+        (_, Read::Build) => {
+            let place = metric.labels().iter().position(|known| *known == label).unwrap();
+            // Without a configuration there is no backend.
+            [series::BUILD[place].unwrap_or_default().to_owned()].into()
+        }
+        ("venue", _) => [OTHERS.to_owned()].into(),
+        ("method", Read::CallTimes) => {
+            Method::ALL.iter().filter(|it| !it.is_stream()).map(|it| it.name().to_owned()).collect()
+        }
+        ("method", _) => names(Set::Method),
+        ("outcome", Read::Calls) => names(Set::CallEnd),
         (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
         (_, Read::DaprSet(set, _) | Read::RedisSet(set, _) | Read::RelaySet(set, _)) => names(*set),
+        (_, Read::TallySet(set, _)) => names(*set),
         _ => panic!("{}: an unknown label {label}", metric.name),
     }
 }
@@ -168,14 +189,15 @@ fn only_rises(before: &Parsed, after: &Parsed) {
         for (series, value) in
             after.series.iter().filter(|(series, _)| series.split('{').next() == Some(&name))
         {
-            let labels = labels(series);
-            let bound = labels["le"].parse().unwrap();
-            of.entry(labels.get("shard").copied()).or_default().push((bound, *value));
+            let mut labels = labels(series);
+            let bound = labels.remove("le").unwrap().parse().unwrap();
+            of.entry(labels).or_default().push((bound, *value));
         }
-        for (shard, mut buckets) in of {
+        for (labels, mut buckets) in of {
             buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-            assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1), "{name} {shard:?}: {buckets:?}");
-            let labels = shard.map(|shard| format!("{{shard=\"{shard}\"}}")).unwrap_or_default();
+            assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1), "{name} {labels:?}: {buckets:?}");
+            let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let count = after.get(&format!("{}_count{labels}", metric.name));
             assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{name}");
         }
@@ -212,7 +234,22 @@ fn embedded(folder: &std::path::Path, shards: u32) -> Embedded {
 
 fn sources(hub: Hub, backend: Arc<Backend>) -> Sources {
     let (edge, peers, ingress, commands, intake) = Default::default();
-    Sources { hub, backend, edge, peers, ingress, commands, intake, fleet: None, rooms: None, relay: None }
+    Sources {
+        hub,
+        backend,
+        edge,
+        peers,
+        ingress,
+        commands,
+        intake,
+        fleet: None,
+        rooms: None,
+        relay: None,
+        calls: vec![Arc::default()],
+        spans: Default::default(),
+        fixed: Fixed::default(),
+        standing: Box::new(|| Standing { ready: true, draining: false }),
+    }
 }
 
 fn on_a_shard<T>(test: impl Future<Output = T>) -> T {
@@ -226,11 +263,17 @@ fn a_fresh_page_is_whole() {
         let parsed = Parsed::of(Page::new(shards));
         agrees(&parsed, shards);
         let moved: Vec<_> = parsed.series.iter().filter(|(_, value)| **value != 0.0).collect();
-        let build = format!("wsm_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        let [version, commit, rustc, backend] = series::BUILD.map(Option::unwrap_or_default);
+        let build = format!(
+            "wsm_build_info{{version=\"{version}\",commit=\"{commit}\",rustc=\"{rustc}\",backend=\"{backend}\"}}"
+        );
         // Without a fleet the lease is held.
         assert_eq!(moved, [(&build, &1.0), (&"wsm_lease_held".to_owned(), &1.0)]);
     }
 }
+
+/// Of one histogram with the buckets of `Tally`: bounds, infinity, sum and count.
+const TALLY_SERIES: usize = BOUNDS_MICROS.len() + 3;
 
 #[test]
 fn each_backend_shows_its_own_numbers() {
@@ -245,15 +288,20 @@ fn each_backend_shows_its_own_numbers() {
     let dapr = DaprStats { events: 3, dead_lettered: 2, errors, ..DaprStats::default() };
     let parsed = Parsed::of(Page { dapr: Some(dapr), ..Page::new(1) });
     agrees(&parsed, 1);
-    assert_eq!(foreign(&parsed), (12 + ERROR_KINDS.len(), 0));
+    assert_eq!(foreign(&parsed), (12 + ERROR_KINDS.len() + 3 * TALLY_SERIES, 0));
     assert_eq!(parsed.get("wsm_dapr_events_total"), 3.0);
     assert_eq!(parsed.get("wsm_dapr_dead_letters_total"), 2.0);
     assert_eq!(parsed.get("wsm_dapr_errors_total{kind=\"unavailable\"}"), 4.0);
 
     let redis = RedisStats { document_writes: 5, parked_readers: 6, ..RedisStats::default() };
-    let parsed = Parsed::of(Page { redis: Some(redis), ..Page::new(1) });
+    let mut times = [Tally::default(); 3];
+    times[2].record(Duration::from_micros(70));
+    let parsed = Parsed::of(Page { redis: Some(redis), redis_times: Some(times), ..Page::new(1) });
     agrees(&parsed, 1);
-    assert_eq!(foreign(&parsed), (0, 17));
+    assert_eq!(foreign(&parsed), (0, 17 + 3 * TALLY_SERIES));
+    assert_eq!(parsed.get("wsm_redis_call_seconds_count{call=\"write\"}"), 1.0);
+    assert_eq!(parsed.get("wsm_redis_call_seconds_bucket{call=\"write\",le=\"0.0001\"}"), 1.0);
+    assert_eq!(parsed.get("wsm_redis_call_seconds_bucket{call=\"write\",le=\"0.00005\"}"), 0.0);
     assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"read\"}"), 0.0);
     assert_eq!(parsed.get("wsm_redis_document_calls_total{call=\"write\"}"), 5.0);
     assert_eq!(parsed.get("wsm_redis_parked_readers"), 6.0);
@@ -267,50 +315,6 @@ fn each_backend_shows_its_own_numbers() {
     assert_eq!(parsed.get("wsm_rooms_redis_subscribed"), 8.0);
     assert_eq!(parsed.get("wsm_relay_receivers_total"), 9.0);
     assert_eq!(parsed.get("wsm_relay_poison_total{reason=\"not_utf8\"}"), 10.0);
-}
-
-#[test]
-fn calls_between_instances_are_told_by_their_end() {
-    let counters = PeerCounters::default();
-    for (n, outcome) in ForwardOutcome::ALL.iter().enumerate() {
-        (0..=n).for_each(|_| counters.forwarded(*outcome).add());
-    }
-    counters.streams_opened.add();
-    counters.holder_cache_misses.add();
-    let parsed = Parsed::of(Page { peers: PeersView::read(&counters), ..Page::new(1) });
-    agrees(&parsed, 1);
-    // Every counter of the set is one of the outcomes, under its own name.
-    for (n, outcome) in ForwardOutcome::ALL.iter().enumerate() {
-        let count = (n + 1) as u64;
-        let own = format!("forwarded_{}", outcome.name());
-        assert!(counters.all().iter().any(|(name, value)| *name == own && *value == count), "{own}");
-        let series = format!("wsm_peer_calls_forwarded_total{{outcome=\"{}\"}}", outcome.name());
-        assert_eq!(parsed.get(&series), count as f64);
-    }
-    let forwarded = counters.all().into_iter().filter(|(name, _)| name.starts_with("forwarded_")).count();
-    assert_eq!(forwarded, ForwardOutcome::ALL.len());
-    assert_eq!(parsed.get("wsm_peer_streams_total{event=\"opened\"}"), 1.0);
-    assert_eq!(parsed.get("wsm_peer_streams_total{event=\"closed\"}"), 0.0);
-    assert_eq!(parsed.get("wsm_peer_cache_total{outcome=\"miss\"}"), 1.0);
-}
-
-#[test]
-fn latencies_become_buckets() {
-    let mut page = Page::new(1);
-    page.shards[0].inner.metrics.send.record(Duration::from_micros(50));
-    page.shards[0].inner.metrics.send.record(Duration::from_micros(700));
-    page.shards[0].inner.metrics.send.record(Duration::from_secs(61));
-    page.embedded.fsync_buckets[1] = 2;
-    page.embedded.fsync_buckets[11] = 1;
-    page.embedded.fsync_micros = 2_000_500;
-    let parsed = Parsed::of(page);
-    only_rises(&Parsed::default(), &parsed);
-    let send = |bound: &str| parsed.get(&format!("wsm_send_seconds_bucket{{shard=\"0\",le=\"{bound}\"}}"));
-    assert_eq!(["0.00005", "0.0005", "0.001", "60", "+Inf"].map(send), [1.0, 1.0, 2.0, 2.0, 3.0]);
-    assert_eq!(parsed.sum("wsm_send_seconds_sum"), 61.00075);
-    let fsync = |bound: &str| parsed.get(&format!("wsm_embedded_fsync_seconds_bucket{{le=\"{bound}\"}}"));
-    assert_eq!(["0.0001", "0.00025", "1", "+Inf"].map(fsync), [0.0, 2.0, 2.0, 3.0]);
-    assert_eq!(parsed.sum("wsm_embedded_fsync_seconds_sum"), 2.0005);
 }
 
 #[test]
@@ -383,6 +387,7 @@ fn a_running_shard_answers() {
             instance: "one".into(),
             busy_poll: std::time::Duration::ZERO,
             rooms: Default::default(),
+            spans: Default::default(),
         };
         let mailbox = Mailbox::new(16);
         let local = Local::start(0, script::setup(1), mailbox.clone(), world);

@@ -80,6 +80,7 @@ impl World {
             fleet: None,
             rooms: Default::default(),
             check: None,
+            observer: Default::default(),
         });
         let (url, said) = upstream().await;
         World { service, url, said, bus: Arc::default(), documents: Arc::default() }
@@ -332,5 +333,6 @@ fn shard_world() -> ShardWorld {
         instance: "i1".into(),
         busy_poll: Duration::ZERO,
         rooms: Default::default(),
+        spans: Default::default(),
     }
 }

@@ -222,6 +222,7 @@ impl Instance {
                 instance: name.into(),
                 busy_poll: Duration::ZERO,
                 rooms: Default::default(),
+                spans: Default::default(),
             };
             let inner = Inner {
                 hub: hub.clone(),
@@ -232,6 +233,7 @@ impl Instance {
                 fleet: Some(fleet.clone()),
                 rooms: Default::default(),
                 check: None,
+                observer: Default::default(),
             };
             let setup = setup(name, shard, shards);
             let mailbox = mailboxes[shard as usize].clone();

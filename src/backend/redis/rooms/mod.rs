@@ -29,6 +29,7 @@ use crate::{
         names::RoomName,
         reason::Fault,
         rooms::{History, Kept, Place, Position, Post, Rules},
+        tally::Tally,
     },
     limits::{REDIS_ROOM_NUMBERS_MAX, REDIS_ROOM_READS_MAX, REDIS_ROOM_SENDS_MAX},
     ports::{BackendError, Done, RoomBus, RoomListener},
@@ -120,6 +121,11 @@ impl RedisRooms {
     /// What rooms wait for; for `/readyz`, so it asks nobody.
     pub fn health(&self) -> Result<(), String> {
         self.shared.tools.well()
+    }
+
+    /// From a message's turn to its numbers.
+    pub fn send_times(&self) -> Tally {
+        self.shared.tools.times.publish.read()
     }
 
     pub fn stats(&self) -> RedisRoomsStats {

@@ -65,6 +65,7 @@ pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Job>) {
     let mut sender = Sender::start(&shared.tools, "sending to rooms");
     let mut script = Script::default();
     while let Some(job) = inbox.recv().await {
+        let since = Instant::now();
         let Some(place) = sender.place().await else { return };
         let Job { rooms, post, done, until, loaded } = job;
         let live = match script.ready(&mut sender, until).await {
@@ -81,6 +82,7 @@ pub async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Job>) {
         let (counting, rooms, unknown) = (shared.clone(), call.places(), script.unknown.clone());
         let finish = move |answer: Result<Value, Unsent>| {
             drop(loaded);
+            counting.tools.times.publish.record(since.elapsed());
             if answer.as_ref().is_err_and(|unsent| unsent.no_script) {
                 unknown.store(true, Relaxed);
             }

@@ -120,7 +120,7 @@ impl Publisher {
             None => Origin::OldSpill,
         };
         self.closed_bytes += batch.bytes.len();
-        let closed = Closed { batch: Arc::new(batch), ordered: true, messages, origin };
+        let closed = Closed { batch: Arc::new(batch), ordered: true, messages, origin, since: now.mono };
         self.set_head(closed);
         self.mark_left(now);
     }

@@ -157,6 +157,7 @@ impl Publisher {
         if class == Class::Spill {
             self.name_last(&mut closed);
         }
+        self.counters.waited.record(now.mono.since(closed.since));
         Some(Action::Publish(self.window.send(closed)))
     }
 

@@ -1,0 +1,207 @@
+//! Each call as those see it who look on: counted and timed by its method, and a span where spans are
+//! wanted. Within one, what the call causes belongs to its trace.
+
+use super::{
+    counters::calls::{CallCounters, CallEnd, Method},
+    service::{Caller, Service},
+    status,
+};
+use crate::{
+    core::{
+        reason::{Fault, FaultKind},
+        tally::nanos,
+    },
+    ports::spans::{Begun, Span, SpanKind, Spans, Value},
+    proto::*,
+};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Who looks on; one for each shard.
+#[derive(Clone, Default)]
+pub struct Observer {
+    pub calls: Arc<CallCounters>,
+    pub spans: Spans,
+}
+
+/// How a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Grpc,
+    Connect,
+    Rest,
+    /// A command on the bus.
+    Bus,
+    /// Passed on by another instance.
+    Peer,
+}
+
+impl Protocol {
+    const fn name(self) -> &'static str {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::Connect => "connect_rpc",
+            Protocol::Rest => "rest",
+            Protocol::Bus => "bus",
+            Protocol::Peer => "peer",
+        }
+    }
+}
+
+/// A call under way. Dropped without an end it was given up by its caller.
+pub struct Observed {
+    observer: Observer,
+    method: Method,
+    since: Instant,
+    span: Option<Box<Told>>,
+    over: bool,
+}
+
+struct Told {
+    begun: Begun,
+    begun_unix_nanos: u64,
+    protocol: Protocol,
+    connection: String,
+}
+
+impl Service {
+    /// From here on the caller's trace is that of the call's own span. `connection`: the one that the
+    /// call names, if any.
+    pub fn observe(
+        &self,
+        protocol: Protocol,
+        method: Method,
+        caller: &mut Caller,
+        connection: &str,
+    ) -> Observed {
+        let observer = self.observer().clone();
+        // A call that another instance passed on is counted where it came in.
+        if protocol != Protocol::Peer {
+            observer.calls.begun();
+        }
+        let span = observer.spans.begin(caller.traceparent.as_deref()).map(|begun| {
+            caller.traceparent = Some(begun.at.header());
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let connection = connection.to_owned();
+            Box::new(Told { begun, begun_unix_nanos: nanos(now), protocol, connection })
+        });
+        Observed { observer, method, since: Instant::now(), span, over: protocol == Protocol::Peer }
+    }
+}
+
+impl Observed {
+    pub fn ended<T>(mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        let end = match &answer {
+            Ok(_) => CallEnd::Ok,
+            Err(fault) => end_of(fault.kind),
+        };
+        self.finish(end, answer.as_ref().err());
+        answer
+    }
+
+    fn finish(&mut self, end: CallEnd, fault: Option<&Fault>) {
+        let took = self.since.elapsed();
+        if !std::mem::replace(&mut self.over, true) {
+            self.observer.calls.ended(self.method, end, took);
+        }
+        let Some(told) = self.span.take() else { return };
+        let Told { begun, begun_unix_nanos, protocol, connection } = *told;
+        let code = fault.map_or(tonic::Code::Ok, |fault| status::row(fault.kind).grpc);
+        let mut attributes: Vec<(&'static str, Value)> = vec![
+            ("rpc.system", protocol.name().into()),
+            ("rpc.service", "virtufin".into()),
+            ("rpc.method", self.method.name().into()),
+            ("rpc.grpc.status_code", (code as u64).into()),
+        ];
+        if !connection.is_empty() {
+            attributes.push(("wsm.connection.id", Value::Text(connection)));
+        }
+        if let Some(fault) = fault {
+            attributes.push(("error.type", status::reason(fault).into()));
+        }
+        // What the caller did wrong is no error of ours.
+        let fault = match (end, fault) {
+            (CallEnd::Failed, Some(fault)) => Some(status::message(fault)),
+            (CallEnd::Cancelled, _) => Some("the caller went away".to_owned()),
+            _ => None,
+        };
+        self.observer.spans.record(Span {
+            at: begun.at,
+            parent: begun.parent,
+            name: self.method.name(),
+            kind: SpanKind::Server,
+            begun_unix_nanos,
+            ended_unix_nanos: begun_unix_nanos + nanos(took),
+            attributes,
+            fault,
+        });
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if !self.over || self.span.is_some() {
+            self.finish(CallEnd::Cancelled, None);
+        }
+    }
+}
+
+fn end_of(kind: FaultKind) -> CallEnd {
+    match kind {
+        // A lost frame is nobody's wrong argument, whatever the code.
+        FaultKind::MaybeSent => CallEnd::Failed,
+        FaultKind::Unimplemented => CallEnd::Refused,
+        kind if status::row(kind).http >= 500 => CallEnd::Failed,
+        _ => CallEnd::Refused,
+    }
+}
+
+/// The connection that a request names; empty: none.
+pub trait Subject {
+    fn connection(&self) -> &str {
+        ""
+    }
+}
+
+macro_rules! subjects {
+    ($($request:ident $(by $field:ident)?,)+) => {
+        $(impl Subject for $request {
+            $(fn connection(&self) -> &str {
+                &self.$field
+            })?
+        })+
+    };
+}
+
+subjects! {
+    ConnectRequest by connection_id,
+    ListRequest,
+    GetRequest by id,
+    UpdateRequest by id,
+    DisconnectRequest by id,
+    StartPublishRequest by id,
+    StopPublishRequest by id,
+    SendRequest by id,
+    SendBatchRequest,
+    SendRawRequest by id,
+    SetTagRequest by id,
+    GetTagRequest by id,
+    SetTagsRequest by id,
+    GetTagsRequest by id,
+    ReceiveRequest,
+    WatchRequest by id,
+    RoomSendRequest,
+    BroadcastRequest,
+    SendToUserRequest,
+    KickUserRequest,
+    JoinRequest by id,
+    LeaveRequest by id,
+    ListRoomsRequest,
+    ListMembersRequest,
+    HistoryRequest,
+}

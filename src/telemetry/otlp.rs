@@ -1,0 +1,188 @@
+//! Spans to an OpenTelemetry collector: OTLP over gRPC, in batches, from a thread of its own. Nobody waits
+//! for it. A batch that the collector does not take is counted and forgotten: traces are no messages.
+
+mod wire;
+
+use crate::{
+    limits,
+    ports::spans::{Span, Spans},
+};
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::{
+    Request,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+use wire::{ExportRequest, ExportResponse, Resource, ResourceSpans, Scope, ScopeSpans};
+
+#[cfg(test)]
+mod tests;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const NAME: &str = "websocket-manager";
+
+pub struct OtlpConfig {
+    /// `http://host:port`.
+    pub endpoint: String,
+    /// Of traces that begin here, one in this many is kept.
+    pub one_in: u64,
+    pub instance: String,
+}
+
+/// The running thread.
+pub struct Exporter {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The collector need not be there.
+pub fn start(config: OtlpConfig) -> io::Result<(Spans, Exporter)> {
+    let (spans, queue) = Spans::open(limits::SPANS_WAITING_MAX, config.one_in);
+    let endpoint = Endpoint::from_shared(config.endpoint.clone()).map_err(io::Error::other)?;
+    let (stop, stopped) = oneshot::channel();
+    let counted = spans.clone();
+    let thread = thread::Builder::new().name("otlp".into()).spawn(move || {
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+        else {
+            return tracing::error!("traces are off: their thread cannot run");
+        };
+        runtime.block_on(async move {
+            let channel = endpoint.connect_timeout(limits::SPANS_EXPORT_TIMEOUT).connect_lazy();
+            let resource = resource(&config.instance);
+            let collector = Collector { channel, endpoint: config.endpoint, resource, away: false };
+            collector.run(queue, stopped, &counted).await;
+        });
+    })?;
+    Ok((spans, Exporter { stop, thread }))
+}
+
+impl Exporter {
+    /// What still waits is sent, if the collector takes it at once.
+    pub fn close(self) {
+        // The thread has ended: then nothing waits.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of traces failed");
+        }
+    }
+}
+
+fn resource(instance: &str) -> Resource {
+    Resource {
+        attributes: vec![
+            wire::text("service.name", NAME),
+            wire::text("service.instance.id", instance),
+            wire::text("service.version", env!("CARGO_PKG_VERSION")),
+        ],
+    }
+}
+
+struct Collector {
+    channel: Channel,
+    endpoint: String,
+    resource: Resource,
+    /// The last batch was not taken: said once.
+    away: bool,
+}
+
+impl Collector {
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Span>,
+        mut stop: oneshot::Receiver<()>,
+        counted: &Spans,
+    ) {
+        loop {
+            let mut batch = Vec::new();
+            let on = gather(&mut queue, &mut stop, &mut batch).await;
+            if !batch.is_empty() {
+                self.export(batch, counted).await;
+            }
+            if !on {
+                return;
+            }
+        }
+    }
+
+    async fn export(&mut self, batch: Vec<Span>, counted: &Spans) {
+        let count = batch.len() as u64;
+        match timeout(limits::SPANS_EXPORT_TIMEOUT, self.call(batch)).await {
+            Ok(Ok(rejected)) => {
+                let rejected = rejected.min(count);
+                counted.sent(count - rejected);
+                counted.failed(rejected);
+                if std::mem::take(&mut self.away) {
+                    tracing::info!(endpoint = %self.endpoint, "the collector takes traces again");
+                }
+            }
+            failed => {
+                counted.failed(count);
+                if !std::mem::replace(&mut self.away, true) {
+                    let why = match failed {
+                        Ok(Err(status)) => status.message().to_owned(),
+                        _ => "no answer in time".to_owned(),
+                    };
+                    tracing::warn!(endpoint = %self.endpoint, %why, "the collector takes no traces: they are dropped until it does");
+                }
+            }
+        }
+    }
+
+    /// How many the collector rejected.
+    async fn call(&mut self, batch: Vec<Span>) -> Result<u64, tonic::Status> {
+        let scope = Scope { name: NAME.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let spans = batch.into_iter().map(Into::into).collect();
+        let request = ExportRequest {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(self.resource.clone()),
+                scope_spans: vec![ScopeSpans { scope: Some(scope), spans }],
+            }],
+        };
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        let codec = ProstCodec::<ExportRequest, ExportResponse>::default();
+        let answer = grpc.unary(Request::new(request), PathAndQuery::from_static(EXPORT), codec).await?;
+        let partial = answer.into_inner().partial_success.unwrap_or_default();
+        Ok(u64::try_from(partial.rejected_spans).unwrap_or(0))
+    }
+}
+
+/// A batch: so many, or what came within a moment of the first. False: it is the last one.
+async fn gather(
+    queue: &mut mpsc::Receiver<Span>,
+    stop: &mut oneshot::Receiver<()>,
+    batch: &mut Vec<Span>,
+) -> bool {
+    let mut until = None;
+    while batch.len() < limits::SPANS_PER_EXPORT {
+        let deadline = until.unwrap_or_else(Instant::now);
+        tokio::select! {
+            biased;
+            _ = &mut *stop => {
+                while let Ok(span) = queue.try_recv() {
+                    batch.push(span);
+                }
+                return false;
+            }
+            span = queue.recv() => match span {
+                Some(span) => {
+                    batch.push(span);
+                    until.get_or_insert_with(|| Instant::now() + limits::SPANS_LINGER);
+                }
+                None => return false,
+            },
+            () = sleep_until(deadline), if until.is_some() => return true,
+        }
+    }
+    true
+}

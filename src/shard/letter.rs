@@ -3,7 +3,7 @@
 //! every sixteenth would always be for the same shard where callers take turns.
 
 use super::{clock, mailbox::Mail};
-use crate::core::{shard::next_random, time::Time};
+use crate::core::{random, time::Time};
 use std::cell::Cell;
 
 /// One in this many.
@@ -27,7 +27,7 @@ fn is_drawn() -> bool {
     }
     STATE.with(|state| {
         let mut next = state.get();
-        let drawn = next_random(&mut next).is_multiple_of(TIMED);
+        let drawn = random::next(&mut next).is_multiple_of(TIMED);
         state.set(next);
         drawn
     })

@@ -7,8 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How the service is told to take clients in, and where they come.
-const ARGUMENTS: &[&str] = &[];
+/// A room of its own, open to all: what every service has unless it is told otherwise.
 const PATH: &str = "/ws/bench";
 /// Handshakes under way at once.
 const WINDOW: usize = 64;
@@ -17,15 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// On one core, the client on the other: handshakes for each second of the service's CPU time.
 pub fn run() -> Vec<Row> {
     os::allow_many_files();
-    let service = Service::start(ARGUMENTS);
-    let head = first_answer(service.http);
-    if !head.starts_with("HTTP/1.1 101 ") {
-        eprintln!(
-            "SKIPPED: the service takes no clients at {PATH}: {}",
-            head.lines().next().unwrap_or_default()
-        );
-        return Vec::new();
-    }
+    let service = Service::start(&[]);
     let (count, mut rates, mut walls) = (scaled(3000), Vec::new(), Vec::new());
     for run in 0..=runs() {
         let (before, began) = (service.clock.nanos(), Instant::now());
@@ -45,15 +36,6 @@ pub fn run() -> Vec<Row> {
         floor: "-".into(),
         met: rate >= 3000.0,
     }]
-}
-
-fn first_answer(address: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream.write_all(upgrade(address, PATH).as_bytes()).expect("open");
-    let mut some = [0; 4096];
-    let count = stream.read(&mut some).expect("an answer");
-    String::from_utf8_lossy(&some[..count]).into_owned()
 }
 
 /// All sockets, open.

@@ -1,6 +1,6 @@
 """Writes dashboards/grafana/*.json from dashboards/source. With --check it only says what is out of date.
 
-    python3 dashboards/build.py [--check]
+python3 dashboards/build.py [--check]
 """
 
 import json
@@ -12,15 +12,14 @@ sys.path.insert(0, str(HERE))
 
 from source import connections, fleet, overview, publishing, rooms, send, shards  # noqa: E402
 
-DASHBOARDS = [
-    module.DASHBOARD for module in (overview, connections, send, publishing, rooms, shards, fleet)
-]
+DASHBOARDS = [module.DASHBOARD for module in (overview, connections, send, publishing, rooms, shards, fleet)]
 
 
 def files():
     """Each file's path and text."""
     return {
-        HERE / "grafana" / f"{dashboard.uid}.json": json.dumps(dashboard.json(), indent=1, ensure_ascii=False) + "\n"
+        HERE / "grafana" / f"{dashboard.uid}.json": json.dumps(dashboard.json(), indent=1, ensure_ascii=False)
+        + "\n"
         for dashboard in DASHBOARDS
     }
 
@@ -39,7 +38,7 @@ def main(arguments):
     for path in wrong:
         print(path.relative_to(HERE.parent), "is not what the source makes" if arguments else "written")
     if arguments:
-        sys.exit(f"run python3 dashboards/build.py" if wrong else 0)
+        sys.exit("run python3 dashboards/build.py" if wrong else 0)
     wanted = files()
     for path in wrong:
         if path in wanted:

@@ -3,8 +3,8 @@
 import dataclasses
 
 # What feeds a panel when the dashboards are proven: one service alone with the embedded backend, two
-# instances on Redis with rooms and the earlier system's channels, one instance beside a Dapr sidecar.
-ALONE, FLEET, DAPR = "alone", "fleet", "dapr"
+# instances on Redis with their rooms, one that speaks the earlier system's channels, one beside a Dapr sidecar.
+ALONE, FLEET, RELAY, DAPR = "alone", "fleet", "relay", "dapr"
 
 SCHEMA_VERSION = 39
 COLUMNS = 24
@@ -66,7 +66,9 @@ class Panel:
         }
 
     def defaults(self):
-        steps = [{"color": GREEN, "value": None}] + [{"color": color, "value": value} for value, color in self.steps]
+        steps = [{"color": GREEN, "value": None}] + [
+            {"color": color, "value": value} for value, color in self.steps
+        ]
         made = {
             "unit": self.unit,
             "noValue": self.empty,
@@ -96,7 +98,12 @@ class Panel:
 
 OPTIONS = {
     "timeseries": {
-        "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"], "showLegend": True},
+        "legend": {
+            "displayMode": "table",
+            "placement": "bottom",
+            "calcs": ["lastNotNull", "max"],
+            "showLegend": True,
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
     "stat": {

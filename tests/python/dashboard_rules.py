@@ -42,7 +42,12 @@ def metrics(expression):
 @rule
 def template_datasource(dashboard):
     [first, *_] = dashboard["templating"]["list"]
-    if (first["name"], first["type"], first["query"], first["label"]) != ("datasource", "datasource", "prometheus", "Data source"):
+    if (first["name"], first["type"], first["query"], first["label"]) != (
+        "datasource",
+        "datasource",
+        "prometheus",
+        "Data source",
+    ):
         yield "the first variable is not the data source"
 
 
@@ -180,7 +185,9 @@ def uneditable_dashboard(dashboard):
 
 @rule
 def dashboard_head(dashboard):
-    if not re.fullmatch(r"wsm-[a-z]+", dashboard["uid"]) or not dashboard["title"].startswith("WebSocket Manager / "):
+    if not re.fullmatch(r"wsm-[a-z]+", dashboard["uid"]) or not dashboard["title"].startswith(
+        "WebSocket Manager / "
+    ):
         yield f"{dashboard['uid']}: {dashboard['title']}"
     if dashboard["schemaVersion"] < 39 or not dashboard["description"] or dashboard["id"] is not None:
         yield "schema of Grafana 11, a description, and no id of one Grafana"
@@ -191,7 +198,11 @@ def dashboard_head(dashboard):
 @rule
 def dashboard_links(dashboard):
     [link] = dashboard["links"]
-    if link["type"] != "dashboards" or link["tags"] != dashboard["tags"] or not (link["includeVars"] and link["keepTime"]):
+    if (
+        link["type"] != "dashboards"
+        or link["tags"] != dashboard["tags"]
+        or not (link["includeVars"] and link["keepTime"])
+    ):
         yield f"{link}"
 
 
@@ -215,15 +226,19 @@ def grid_without_overlap(dashboard):
         place = panel["gridPos"]
         if place["x"] + place["w"] > 24 or min(place.values()) < 0:
             yield f"{panel['title']}: outside of 24 columns"
-        for cell in [(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])]:
+        for cell in [
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        ]:
             if taken.setdefault(cell, panel["id"]) != panel["id"]:
                 yield f"{panel['title']}: overlaps panel {taken[cell]}"
                 break
 
 
 @rule
-def rows_are_full_lines(dashboard):
-    """No holes: the widths of each line of panels add up."""
+def lines_of_one_height(dashboard):
+    """Panels that stand beside one another leave no holes below them."""
     lines = {}
     for panel in panels(dashboard):
         lines.setdefault(panel["gridPos"]["y"], []).append(panel)

@@ -310,4 +310,5 @@ REDIS = Row(
             calm=True,
         ),
     ],
+    folded=True,
 )

@@ -276,6 +276,7 @@ REDIS = Row(
             calm=True,
         ),
     ],
+    folded=True,
 )
 
 RELAY = Row(
@@ -340,6 +341,7 @@ RELAY = Row(
             width=6,
         ),
     ],
+    folded=True,
 )
 
 DASHBOARD = Dashboard(

@@ -249,10 +249,10 @@ PROCESS = Row(
             [(rate("wsm_process_cpu_seconds_total", by="instance"), "{{instance}}")],
         ),
         timeseries(
-            "Processor by thread",
-            "Share of a core, of threads that are no shards. One at 1: that part is the bound.",
+            "Processor by work",
+            "Share of a core, of threads that are no shards, by what they do. One at 1: that part is the bound.",
             "percentunit",
-            [(rate("wsm_thread_busy_seconds_total", by="thread"), "{{thread}}")],
+            [(rate("wsm_thread_busy_seconds_total", by="work"), "{{work}}")],
         ),
         timeseries(
             "Threads",

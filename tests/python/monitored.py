@@ -9,7 +9,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-
 import busy
 import parts
 from conftest import BINARY, DEADLINE, Service, first_line
@@ -52,6 +51,10 @@ def configuration(services, rules):
     return {"global": every, "rule_files": [str(path) for path in rules], "scrape_configs": jobs}
 
 
+def prometheus_server():
+    return parts.installed("prometheus", ["WSM_PROMETHEUS"], what="PROMETHEUS")
+
+
 @contextlib.contextmanager
 def prometheus(folder, services, rules):
     """Its address, once it has scraped everybody."""
@@ -60,8 +63,7 @@ def prometheus(folder, services, rules):
     (folder / "prometheus.yml").write_text(json.dumps(configuration(services, rules)))
     flags = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={folder / 'tsdb'}", "--log.level=warn"]
     flags.append(f"--config.file={folder / 'prometheus.yml'}")
-    binary = parts.installed("prometheus", ["WSM_PROMETHEUS"], what="PROMETHEUS")
-    with parts.running([binary, *flags], folder, folder / "log") as process:
+    with parts.running([prometheus_server(), *flags], folder, folder / "log") as process:
         url = f"http://127.0.0.1:{port}"
         parts.wait_for("Prometheus to be ready", lambda: (parts.get(f"{url}/-/ready") or [0])[0] == 200, process)
         yield url
@@ -95,7 +97,8 @@ def instance(folder, *flags):
 
 @contextlib.contextmanager
 def everything(folder, rules):
-    parts.daprd()
+    for what in (parts.daprd, prometheus_server):
+        what()
     key = folder / "key"
     key.write_text("00" * 32)
     key.chmod(0o600)

@@ -123,7 +123,7 @@ VENUES = Row(
     [
         timeseries(
             "Dials",
-            "A second, by host. The first 32 hosts of a shard have a name here; the rest are `other`.",
+            "Ended ones a second, by host. The first 32 hosts that answered a shard have a name here; the rest are `other`.",
             "ops",
             [(rate("wsm_venue_dials_total", by="venue"), "{{venue}}")],
         ),

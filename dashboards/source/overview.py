@@ -36,7 +36,8 @@ HEALTH = Row(
         ),
         stat(
             "Alerts",
-            "Alerts of dashboards/prometheus that fire now for the chosen instances. The runbook has an entry for each.",
+            "Alerts of dashboards/prometheus that fire now for the chosen instances (not those about a whole job). "
+            "The runbook has an entry for each.",
             "none",
             [(f'count(ALERTS{{{INSTANCES}, alertname=~"Wsm.+", alertstate="firing"}}) or vector(0)', "fire")],
             steps=((1, RED),),

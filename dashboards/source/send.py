@@ -148,7 +148,7 @@ CALLS = Row(
         ),
         timeseries(
             "Under way",
-            "Calls that have not ended, streams included.",
+            "Calls that have not ended; streams count until they stand. A rise: something does not answer.",
             "none",
             [(gauge("wsm_calls_in_flight", by="instance"), "{{instance}}")],
         ),

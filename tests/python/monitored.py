@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -34,6 +35,12 @@ class World:
 
     def instant(self, query, at):
         return self.ask("query", query=query, time=at)["result"]
+
+    def scraped(self):
+        """How often each was, at least."""
+        [least] = self.instant("min(count_over_time(up[5m]))", time.time()) or [{"value": (0, "0")}]
+        everybody = sum(map(len, self.services.values()))
+        return int(least["value"][1]) if len(self.instant("up", time.time())) == everybody else 0
 
     def scrape(self, service):
         status, page = parts.get(f"{service.admin}/metrics")

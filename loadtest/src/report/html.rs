@@ -168,10 +168,12 @@ fn cpu(outcome: &Outcome) -> String {
 }
 
 fn memory(outcome: &Outcome) -> String {
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let mut chart = Chart::new("Memory of its own", Scale::Linear, mib);
+    // In tenths of a MiB, so that the rules are at round figures.
+    let mut chart =
+        Chart::new("Memory of its own", Scale::Linear, |tenths| format!("{:.1} MiB", tenths as f64 / 10.0));
+    let tenths = f64::from(1 << 20) / 10.0;
     for process in &outcome.processes {
-        let points = process.moments.iter().map(|it| (it.at, it.memory.anonymous as f64));
+        let points = process.moments.iter().map(|it| (it.at, it.memory.anonymous as f64 / tenths));
         chart.line(&process.name, points.collect());
     }
     chart.over_time().render()

@@ -1,0 +1,90 @@
+//! What can be run. Each scenario starts what it needs, loads it, and ends it.
+
+use crate::{report::Outcome, stage::Stage, trouble::Result};
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub shows: &'static str,
+    pub run: fn(&Stage) -> Result<Outcome>,
+    /// Whether `all` has it.
+    pub in_all: bool,
+}
+
+pub mod churn;
+pub mod idle;
+pub mod ingest;
+pub mod knee;
+pub mod lanes;
+pub mod mixed;
+pub mod sends;
+pub mod shards;
+
+const fn scenario(name: &'static str, shows: &'static str, run: fn(&Stage) -> Result<Outcome>) -> Scenario {
+    Scenario { name, shows, run, in_all: true }
+}
+
+/// In the order in which `all` runs them.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "idle",
+        "memory of idle connections in both directions, as many as the file limit allows, and their pings' CPU",
+        idle::run,
+    ),
+    scenario("send-unary", "correlated Sends, a call for each", sends::unary_calls),
+    scenario(
+        "send-stream",
+        "correlated Sends over SendStream: each waits for the upstream's echo",
+        sends::stream,
+    ),
+    scenario("send-batch", "correlated Sends, a hundred in each SendBatch", sends::batch_calls),
+    scenario("ingest", "many upstreams that talk, published to a topic, to its follower", ingest::run),
+    scenario("churn", "connections that come and go, dialled and accepted", churn::run),
+    scenario("mixed", "Sends, feeds, rooms and churn at the same time", mixed::mixed),
+    scenario(
+        "shards",
+        "two shards of one service beside two services: work for each CPU-second",
+        shards::run,
+    ),
+    scenario("knee", "the rate of Sends goes up until p99 breaks; then the tail at half of that", knee::run),
+    Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },
+];
+
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+/// The name that a slip of the finger may have meant.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let names = SCENARIOS.iter().map(|scenario| scenario.name).chain(["all"]);
+    names.map(|known| (distance(name, known), known)).filter(|it| it.0 <= 3).min().map(|it| it.1)
+}
+
+/// Letters to put in, take out or change.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate().map(|(at, letter)| (at + 1, letter)) {
+        let mut corner = row[0];
+        row[0] = at;
+        for (place, against) in other.iter().enumerate().map(|(place, it)| (place + 1, it)) {
+            let changed = corner + usize::from(letter != *against);
+            corner = row[place];
+            row[place] = changed.min(row[place] + 1).min(row[place - 1] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_understood() {
+        assert_eq!(nearest("send-stram"), Some("send-stream"));
+        assert_eq!(nearest("al"), Some("all"));
+        assert_eq!(nearest("something-else"), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! What is measured of a server: the same for all of them, by the same readers.
+
+use super::{server::Server, voice::Voice};
+use crate::{
+    clock::{self, MILLI, SECOND},
+    crowd::{self, Crowd, books::Tally, stamp::Stamp, target::Target},
+    frames::{self, From},
+    sample, stop,
+    trouble::{Result, Trouble},
+};
+
+/// Payload bytes of a message, everywhere here.
+pub const BYTES: usize = 128;
+/// How long nothing may come while something is owed.
+const PATIENCE: u64 = 20 * SECOND;
+/// Connections before the first that counts: buffers and pools that a server makes once.
+const WARM: usize = 20;
+
+/// A server with its members in their seats.
+pub struct Hall {
+    pub server: Server,
+    pub members: usize,
+    /// The server's own memory for each member that has nothing to hear.
+    pub idle_bytes: f64,
+    crowd: Crowd,
+    voice: Voice,
+    /// The next message's number.
+    next: u64,
+    /// Deliveries that are owed since the crowd began.
+    owed: u64,
+}
+
+/// Publish, wait until all have it, and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    pub deliveries: u64,
+    /// Of the server.
+    pub cpu_nanos: u64,
+    pub wall_nanos: u64,
+}
+
+impl Closed {
+    pub fn per_cpu_second(&self) -> f64 {
+        self.deliveries as f64 * 1e9 / self.cpu_nanos.max(1) as f64
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.deliveries as f64 * 1e9 / self.wall_nanos.max(1) as f64
+    }
+}
+
+/// On a schedule, whatever the server does.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Publishes a second that were scheduled.
+    pub rate: f64,
+    pub p50: u64,
+    pub p99: u64,
+    pub p999: u64,
+    /// How late this generator sent, at its worst.
+    pub behind: u64,
+    /// All came, in time, and nobody was thrown out.
+    pub whole: bool,
+}
+
+impl Hall {
+    /// Starts nothing: the server runs already.
+    pub fn fill(server: Server, members: usize) -> Result<Self> {
+        let mut crowd = Crowd::new(1)?;
+        crowd.join(&server.target, WARM.min(members), crowd::POLITE, PATIENCE)?;
+        let count = members - WARM.min(members);
+        let before = server.memory();
+        crowd.join(&server.target, count, crowd::POLITE, PATIENCE)?;
+        crowd.settle(SECOND / 5)?;
+        let grown = server.memory().saturating_sub(before);
+        let voice = Voice::open(server.way.clone(), BYTES, &mut crowd)?;
+        let idle_bytes = grown as f64 / count.max(1) as f64;
+        crowd.tally = Tally::default();
+        Ok(Hall { server, members, idle_bytes, crowd, voice, next: 0, owed: 0 })
+    }
+
+    /// One more message of the next write.
+    fn publish(&mut self, at: u64) {
+        self.voice.say(Stamp { stream: 0, number: self.next, nanos: at });
+        self.next += 1;
+        self.owed += self.members as u64;
+    }
+
+    /// Rounds of so many messages in one write, for at least so long; each is over when all members
+    /// have all of it.
+    pub fn closed(&mut self, nanos: u64, at_once: usize) -> Result<Closed> {
+        let (cpu, began, owed) = (self.server.cpu()?, clock::now(), self.owed);
+        self.crowd.forget_times(self.members as u64 * at_once as u64 / 100);
+        while clock::now() < began + nanos || self.owed == owed {
+            let now = clock::now();
+            (0..at_once).for_each(|_| self.publish(now));
+            self.voice.flush(&mut self.crowd)?;
+            let Hall { voice, crowd, owed, .. } = self;
+            crowd.await_received(*owed, PATIENCE, &mut || voice.turn())?;
+        }
+        let wall_nanos = clock::now() - began;
+        // Its last write returned to it after the reader had the message.
+        self.crowd.settle(2 * MILLI)?;
+        self.check()?;
+        Ok(Closed { deliveries: self.owed - owed, cpu_nanos: self.server.cpu()? - cpu, wall_nanos })
+    }
+
+    /// Publishes on a schedule for so long, and reads until all has come or `give_up` after the last.
+    pub fn open(&mut self, rate: f64, nanos: u64, bound: u64) -> Result<Open> {
+        let count = (rate * nanos as f64 / 1e9).ceil().max(1.0) as u64;
+        let sampled = (count * self.members as u64).div_ceil(SAMPLES).max(1);
+        self.crowd.forget_times(sampled);
+        let start = clock::now() + MILLI;
+        let due = |nth: u64| start + (nth as f64 * 1e9 / rate) as u64;
+        let (mut sent, mut behind) = (0, 0);
+        let give_up = due(count) + bound.max(SECOND / 2);
+        let lost_before = self.crowd.tally.closed;
+        while sent < count || self.crowd.tally.received < self.owed {
+            let now = clock::now();
+            while sent < count && due(sent) <= now {
+                behind = behind.max(now - due(sent));
+                self.publish(due(sent));
+                sent += 1;
+            }
+            self.voice.flush(&mut self.crowd)?;
+            self.crowd.pass(0)?;
+            if now > give_up || self.crowd.tally.closed > lost_before {
+                break;
+            }
+            if stop::asked() {
+                return Err(Trouble::Interrupted);
+            }
+        }
+        let whole = self.crowd.tally.received == self.owed && self.check().is_ok();
+        let times = &self.crowd.waits.times;
+        let at = |quantile| if times.is_empty() { u64::MAX } else { times.value_at_quantile(quantile) };
+        let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
+        Ok(Open { rate, p50, p99, p999, behind, whole })
+    }
+
+    /// Nobody may have lost, doubled or turned round a message.
+    fn check(&self) -> Result<()> {
+        let Tally { missing, again, closed, .. } = self.crowd.tally;
+        if missing + again + closed == 0 {
+            return Ok(());
+        }
+        Err(Trouble::Failed(format!(
+            "{}: {missing} deliveries lost, {again} doubled or turned round, {closed} members thrown out",
+            self.server.kind.name()
+        )))
+    }
+
+    /// After members were thrown out: all come in anew.
+    pub fn refill(&mut self) -> Result<()> {
+        self.crowd.settle(SECOND / 5)?;
+        self.crowd.leave();
+        self.crowd.join(&self.server.target, self.members, crowd::POLITE, PATIENCE)?;
+        self.crowd.tally = Tally::default();
+        self.owed = 0;
+        self.voice = Voice::open(self.server.way.clone(), BYTES, &mut self.crowd)?;
+        Ok(())
+    }
+
+    /// The highest rate that is still served within `bound`, and how it is at half of it.
+    pub fn knee(&mut self, start: f64, step: u64, bound: u64) -> Result<(f64, Open)> {
+        let (mut good, mut rate) = (0.0, start);
+        let mut bad = f64::INFINITY;
+        for _ in 0..KNEE_STEPS {
+            let open = self.open(rate, step, bound)?;
+            if !open.whole {
+                self.refill()?;
+            }
+            if open.whole && open.p99 <= bound && open.behind <= bound {
+                good = rate;
+            } else {
+                bad = rate;
+            }
+            if good > 0.0 && bad / good < KNEE_NEAR {
+                break;
+            }
+            rate = if bad.is_finite() { if good > 0.0 { (good * bad).sqrt() } else { bad / 4.0 } } else { good * 2.0 };
+        }
+        let half = self.open((good / 2.0).max(1.0), 2 * step, bound)?;
+        if !half.whole {
+            self.refill()?;
+        }
+        Ok((good, half))
+    }
+}
+
+/// Deliveries that are timed in one open run, about.
+const SAMPLES: u64 = 200_000;
+const KNEE_STEPS: usize = 14;
+/// The knee is known when what breaks is so near to what holds.
+const KNEE_NEAR: f64 = 1.15;
+
+/// Messages a CPU-second that a server takes from so many senders, so many frames in each write.
+pub fn receiving(server: &Server, target: &Target, senders: usize, frames_a_write: usize, writes: usize) -> Result<f64> {
+    let mut crowd = Crowd::new(1)?;
+    let members = crowd.join(target, senders, crowd::POLITE, PATIENCE)?;
+    let mut some = Vec::new();
+    (0..frames_a_write).for_each(|_| put(&mut some, target, None));
+    let mut last = Vec::new();
+    put(&mut last, target, Some(()));
+    // The first round makes the buffers.
+    let mut spent = 0;
+    for (round, writes) in [(0, 2), (1, writes)] {
+        let before = server.cpu()?;
+        for _ in 0..writes {
+            for number in members.clone() {
+                crowd.write(number, &some)?;
+            }
+        }
+        for number in members.clone() {
+            crowd.write(number, &last)?;
+        }
+        crowd.await_pongs((round + 1) * senders as u64, PATIENCE)?;
+        spent = server.cpu()? - before;
+    }
+    Ok((senders * frames_a_write * writes) as f64 * 1e9 / spent.max(1) as f64)
+}
+
+/// A message, or the ping after the last one: its answer says that all were taken.
+fn put(out: &mut Vec<u8>, target: &Target, ping: Option<()>) {
+    use crate::crowd::target::Wire;
+    let payload = crate::crowd::stamp::payload(BYTES);
+    let nats = [format!("PUB nobody {BYTES}\r\n").as_bytes(), &payload, b"\r\n"].concat();
+    match (target.wire, ping) {
+        (Wire::NatsOverWebSocket, None) => frames::put(out, From::Client, frames::BINARY, &nats),
+        (Wire::NatsOverWebSocket, Some(())) => frames::put(out, From::Client, frames::BINARY, b"PING\r\n"),
+        (Wire::NatsOverTcp, None) => out.extend_from_slice(&nats),
+        (Wire::NatsOverTcp, Some(())) => out.extend_from_slice(b"PING\r\n"),
+        (_, None) => frames::put(out, From::Client, frames::TEXT, &payload),
+        (_, Some(())) => frames::put(out, From::Client, frames::PING, b""),
+    }
+}
+
+impl Server {
+    /// Of all its threads, in nanoseconds.
+    pub fn cpu(&self) -> Result<u64> {
+        sample::cpu_nanos(self.pid()).ok_or_else(|| Trouble::Failed(format!("{} has ended", self.kind.name())))
+    }
+
+    fn memory(&self) -> u64 {
+        sample::memory(self.pid()).map_or(0, |memory| memory.anonymous)
+    }
+}

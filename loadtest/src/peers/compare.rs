@@ -22,14 +22,13 @@ pub struct Plan {
     pub steady: u64,
     /// Of one step on the way to the knee.
     pub step: u64,
-    /// Writes of each sender.
-    pub writes: usize,
+    pub receiving: u64,
 }
 
 pub const FULL: Plan =
-    Plan { members: 1000, closed: SECOND, turns: 5, steady: 10 * SECOND, step: SECOND, writes: 400 };
+    Plan { members: 1000, closed: SECOND, turns: 5, steady: 10 * SECOND, step: SECOND, receiving: 3 * SECOND };
 pub const QUICK: Plan =
-    Plan { members: 1000, closed: 250 * MILLI, turns: 3, steady: 1500 * MILLI, step: 200 * MILLI, writes: 100 };
+    Plan { members: 1000, closed: 250 * MILLI, turns: 3, steady: 1500 * MILLI, step: 200 * MILLI, receiving: SECOND / 2 };
 
 pub const AT_ONCE: usize = 64;
 pub const STEADY: f64 = 40.0;
@@ -161,7 +160,7 @@ fn knee(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
 
 fn receive(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
     if let Some(sink) = entry.hall.server.sink.clone() {
-        entry.received = measure::receiving(&entry.hall.server, &sink, SENDERS, FRAMES_A_WRITE, plan.writes)?;
+        entry.received = measure::receiving(&entry.hall.server, &sink, SENDERS, FRAMES_A_WRITE, plan.receiving)?;
     }
     Ok(())
 }

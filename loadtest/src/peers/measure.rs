@@ -3,7 +3,12 @@
 use super::{server::Server, voice::Voice};
 use crate::{
     clock::{self, MILLI, SECOND},
-    crowd::{self, Crowd, books::Tally, stamp::Stamp, target::Target},
+    readers::{
+        self, Readers,
+        books::Tally,
+        stamp::{self, Stamp},
+        target::{Target, Wire},
+    },
     frames::{self, From},
     sample, stop,
     trouble::{Result, Trouble},
@@ -22,7 +27,7 @@ pub struct Hall {
     pub members: usize,
     /// The server's own memory for each member that has nothing to hear.
     pub idle_bytes: f64,
-    crowd: Crowd,
+    crowd: Readers,
     voice: Voice,
     /// The next message's number.
     next: u64,
@@ -41,7 +46,7 @@ pub struct Closed {
 
 impl Closed {
     pub fn per_cpu_second(&self) -> f64 {
-        self.deliveries as f64 * 1e9 / self.cpu_nanos.max(1) as f64
+        if self.cpu_nanos == 0 { f64::NAN } else { self.deliveries as f64 * 1e9 / self.cpu_nanos as f64 }
     }
 
     pub fn per_second(&self) -> f64 {
@@ -66,11 +71,11 @@ pub struct Open {
 impl Hall {
     /// Starts nothing: the server runs already.
     pub fn fill(server: Server, members: usize) -> Result<Self> {
-        let mut crowd = Crowd::new(1)?;
-        crowd.join(&server.target, WARM.min(members), crowd::POLITE, PATIENCE)?;
+        let mut crowd = Readers::new(1)?;
+        crowd.join(&server.target, WARM.min(members), readers::POLITE, PATIENCE)?;
         let count = members - WARM.min(members);
         let before = server.memory();
-        crowd.join(&server.target, count, crowd::POLITE, PATIENCE)?;
+        crowd.join(&server.target, count, readers::POLITE, PATIENCE)?;
         crowd.settle(SECOND / 5)?;
         let grown = server.memory().saturating_sub(before);
         let voice = Voice::open(server.way.clone(), BYTES, &mut crowd)?;
@@ -154,7 +159,7 @@ impl Hall {
     pub fn refill(&mut self) -> Result<()> {
         self.crowd.settle(SECOND / 5)?;
         self.crowd.leave();
-        self.crowd.join(&self.server.target, self.members, crowd::POLITE, PATIENCE)?;
+        self.crowd.join(&self.server.target, self.members, readers::POLITE, PATIENCE)?;
         self.crowd.tally = Tally::default();
         self.owed = 0;
         self.voice = Voice::open(self.server.way.clone(), BYTES, &mut self.crowd)?;
@@ -194,54 +199,70 @@ const KNEE_STEPS: usize = 14;
 /// The knee is known when what breaks is so near to what holds.
 const KNEE_NEAR: f64 = 1.15;
 
-/// Messages a CPU-second that a server takes from so many senders, so many frames in each write.
-pub fn receiving(server: &Server, target: &Target, senders: usize, frames_a_write: usize, writes: usize) -> Result<f64> {
-    let mut crowd = Crowd::new(1)?;
-    let members = crowd.join(target, senders, crowd::POLITE, PATIENCE)?;
+/// Messages a CPU-second that a server takes from so many senders, so many frames in each write, for
+/// so long. The senders write in rounds, each begun when the server has read the one before: what piles
+/// up in sockets would make its reads longer than the writes.
+pub fn receiving(server: &Server, target: &Target, senders: usize, frames_a_write: usize, nanos: u64) -> Result<f64> {
+    let mut crowd = Readers::new(1)?;
+    let members = crowd.join(target, senders, readers::POLITE, PATIENCE)?;
     let mut some = Vec::new();
-    (0..frames_a_write).for_each(|_| put(&mut some, target, None));
-    let mut last = Vec::new();
-    put(&mut last, target, Some(()));
-    // The first round makes the buffers.
-    let mut spent = 0;
-    for (round, writes) in [(0, 2), (1, writes)] {
-        let before = server.cpu()?;
-        for _ in 0..writes {
-            for number in members.clone() {
-                crowd.write(number, &some)?;
-            }
+    (0..frames_a_write).for_each(|_| put_message(&mut some, target.wire));
+    let mut last = some.clone();
+    put_ping(&mut last, target.wire);
+    let (mut rounds, mut pongs) = (0, 0);
+    let (mut cpu, mut until) = (server.cpu()?, clock::now() + nanos / 5);
+    let mut warm = true;
+    while warm || clock::now() < until {
+        if warm && clock::now() > until {
+            (warm, rounds, cpu, until) = (false, 0, server.cpu()?, clock::now() + nanos);
         }
         for number in members.clone() {
-            crowd.write(number, &last)?;
+            crowd.write(number, if number + 1 == members.end { &last } else { &some })?;
         }
-        crowd.await_pongs((round + 1) * senders as u64, PATIENCE)?;
-        spent = server.cpu()? - before;
+        (rounds, pongs) = (rounds + 1, pongs + 1);
+        crowd.await_pongs(pongs, PATIENCE)?;
     }
-    Ok((senders * frames_a_write * writes) as f64 * 1e9 / spent.max(1) as f64)
+    let spent = server.cpu()? - cpu;
+    Ok((senders * frames_a_write) as f64 * rounds as f64 * 1e9 / spent.max(1) as f64)
 }
 
-/// A message, or the ping after the last one: its answer says that all were taken.
-fn put(out: &mut Vec<u8>, target: &Target, ping: Option<()>) {
-    use crate::crowd::target::Wire;
-    let payload = crate::crowd::stamp::payload(BYTES);
+/// With a mask that is none of zeros: taking it off is a part of receiving.
+const MASK: [u8; 4] = [0x5a, 0x0f, 0xc3, 0x96];
+
+fn put_message(out: &mut Vec<u8>, wire: Wire) {
+    let payload = stamp::payload(BYTES);
     let nats = [format!("PUB nobody {BYTES}\r\n").as_bytes(), &payload, b"\r\n"].concat();
-    match (target.wire, ping) {
-        (Wire::NatsOverWebSocket, None) => frames::put(out, From::Client, frames::BINARY, &nats),
-        (Wire::NatsOverWebSocket, Some(())) => frames::put(out, From::Client, frames::BINARY, b"PING\r\n"),
-        (Wire::NatsOverTcp, None) => out.extend_from_slice(&nats),
-        (Wire::NatsOverTcp, Some(())) => out.extend_from_slice(b"PING\r\n"),
-        (_, None) => frames::put(out, From::Client, frames::TEXT, &payload),
-        (_, Some(())) => frames::put(out, From::Client, frames::PING, b""),
+    match wire {
+        Wire::NatsOverTcp => out.extend_from_slice(&nats),
+        Wire::NatsOverWebSocket => put_masked(out, frames::BINARY, &nats),
+        _ => put_masked(out, frames::TEXT, &payload),
     }
+}
+
+/// Its answer says that what came before was taken.
+fn put_ping(out: &mut Vec<u8>, wire: Wire) {
+    match wire {
+        Wire::NatsOverTcp => out.extend_from_slice(b"PING\r\n"),
+        Wire::NatsOverWebSocket => put_masked(out, frames::BINARY, b"PING\r\n"),
+        _ => put_masked(out, frames::PING, b""),
+    }
+}
+
+fn put_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    frames::put(out, From::Client, opcode, payload);
+    let begin = out.len() - payload.len();
+    out[begin - MASK.len()..begin].copy_from_slice(&MASK);
+    out[begin..].iter_mut().enumerate().for_each(|(at, byte)| *byte ^= MASK[at % MASK.len()]);
 }
 
 impl Server {
-    /// Of all its threads, in nanoseconds.
+    /// Of all its threads, in nanoseconds; 0 for one that somebody else started.
     pub fn cpu(&self) -> Result<u64> {
-        sample::cpu_nanos(self.pid()).ok_or_else(|| Trouble::Failed(format!("{} has ended", self.kind.name())))
+        let Some(pid) = self.pid() else { return Ok(0) };
+        sample::cpu_nanos(pid).ok_or_else(|| Trouble::Failed(format!("{} has ended", self.kind.name())))
     }
 
     fn memory(&self) -> u64 {
-        sample::memory(self.pid()).map_or(0, |memory| memory.anonymous)
+        self.pid().and_then(sample::memory).map_or(0, |memory| memory.anonymous)
     }
 }

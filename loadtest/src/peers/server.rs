@@ -7,7 +7,7 @@ use super::{
 use crate::{
     children::{Child, Start},
     clock::{self, MILLI, SECOND},
-    crowd::target::{Target, Wire},
+    readers::target::{Target, Wire},
     service::{Service, Wanted},
     stop,
     trouble::{Result, Trouble},
@@ -76,11 +76,19 @@ impl Server {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    /// None for a service that somebody else started.
+    pub fn pid(&self) -> Option<u32> {
         match &self.process {
-            Process::Peer(child) => child.pid(),
-            // It was started here, so it has one.
-            Process::Ours(service) => service.pid().unwrap_or_default(),
+            Process::Peer(child) => Some(child.pid()),
+            Process::Ours(service) => service.pid(),
+        }
+    }
+
+    /// The service, when that is what it is.
+    pub fn service(&self) -> Option<&Service> {
+        match &self.process {
+            Process::Peer(_) => None,
+            Process::Ours(service) => Some(service),
         }
     }
 }
@@ -106,26 +114,30 @@ fn port(child: &mut Child) -> Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-/// A service with two ways in: members of the room, and who feeds it.
+/// What the service is started with: a way in for who feeds the room, and one for what nobody hears.
+pub const FLAGS: [&str; 4] =
+    ["--route", "/publish/{topic} messages=room:peers", "--route", "/sink/{topic} messages=ignore"];
+
 fn ours(kind: Kind, place: &Place) -> Result<Server> {
-    let feed = format!("/publish/{{topic}} rooms= messages=room:{ROOM}");
-    let sink = "/sink/{topic} rooms= messages=ignore";
-    let flags = ["--route", &feed, "--route", sink];
     let wanted = Wanted {
         name: kind.name(),
         program: &place.service,
         shards: 1,
         cores: &place.served_on,
         small_pages: true,
-        flags: &flags,
+        flags: &FLAGS,
     };
-    let service = Service::start(&wanted)?;
+    Ok(of_service(kind, Service::start(&wanted)?))
+}
+
+/// One that runs already, with these [`FLAGS`] unless it is published to by gRPC.
+pub fn of_service(kind: Kind, service: Service) -> Server {
     let way = if kind == Kind::Ours {
         Way::WebSocket(Target::plain(service.at.http, "/publish/x"))
     } else {
         Way::Grpc { address: service.at.grpc, room: ROOM.to_owned() }
     };
-    Ok(Server {
+    Server {
         kind,
         target: Target::plain(service.at.http, &format!("/ws/{ROOM}")),
         way,
@@ -133,7 +145,7 @@ fn ours(kind: Kind, place: &Place) -> Result<Server> {
         process: Process::Ours(service),
         _helpers: Vec::new(),
         _folder: None,
-    })
+    }
 }
 
 /// One that tells its port and has the paths of the raw loop.

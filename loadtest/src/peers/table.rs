@@ -3,9 +3,13 @@
 use super::{
     compare::{Comparison, Row},
     kind::Kind,
-    measure::Open,
+    measure::{BYTES, Open},
 };
-use crate::clock;
+use crate::{
+    clock,
+    goals::{Id, Reached},
+    report::Table,
+};
 use serde_json::{Value, json};
 
 const HEADS: [&str; 9] = [
@@ -20,110 +24,68 @@ const HEADS: [&str; 9] = [
     "received",
 ];
 
-/// One promise, and what came out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    pub goal: String,
-    pub measured: String,
-    pub holds: bool,
-}
-
 impl Comparison {
-    /// As a terminal shows it.
-    pub fn text(&self) -> String {
-        let mut lines = vec![HEADS.map(str::to_owned).to_vec()];
-        lines.extend(self.rows.iter().map(|row| row.cells().to_vec()));
-        let widths: Vec<usize> = (0..HEADS.len())
-            .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        let mut text = format!(
-            "{} members of one room, 128 B. Deliveries and received messages are counted for each CPU-second of the server.\n\n",
+    pub fn tables(&self) -> Vec<Table> {
+        let title = format!(
+            "{} members of one room, {BYTES} B; deliveries and received messages are for each CPU-second of the server",
             self.members
         );
-        for line in &lines {
-            let cells = line.iter().zip(&widths).enumerate();
-            let cells: Vec<String> = cells
-                .map(|(column, (cell, width))| match column {
-                    0 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
-                })
-                .collect();
-            text += cells.join("  ").trim_end();
-            text.push('\n');
+        let mut figures = Table::new(&title, &HEADS);
+        self.rows.iter().for_each(|row| figures.row(&row.cells()));
+        let mut tables = vec![figures];
+        if !self.skipped.is_empty() {
+            let mut skipped = Table::new("not installed, and skipped; `loadtest/run peers --install` does this:", &["server", "command"]);
+            for (kind, commands) in &self.skipped {
+                skipped.row(&[kind.title().to_owned(), commands.join(" && ")]);
+            }
+            tables.push(skipped);
         }
-        for (kind, commands) in &self.skipped {
-            text += &format!("skipped: {} is not installed: {}\n", kind.title(), commands.join("; "));
-        }
-        for (kind, trouble) in &self.broken {
-            text += &format!("broken: {}: {trouble}\n", kind.title());
-        }
-        text
+        tables
     }
 
     pub fn json(&self) -> Value {
+        let skipped = self.skipped.iter().map(|(kind, commands)| json!({"server": kind.name(), "install": commands}));
         json!({
             "members": self.members,
-            "payloadBytes": super::measure::BYTES,
+            "payloadBytes": BYTES,
             "servers": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
-            "skipped": self.skipped.iter().map(|(kind, commands)| json!({"server": kind.name(), "install": commands})).collect::<Vec<_>>(),
-            "broken": self.broken.iter().map(|(kind, trouble)| json!({"server": kind.name(), "trouble": trouble})).collect::<Vec<_>>(),
+            "skipped": skipped.collect::<Vec<_>>(),
         })
     }
 
     /// What was promised beside the others. A rival that was not there is left out, and said above.
-    pub fn verdicts(&self) -> Vec<Verdict> {
+    pub fn goals(&self) -> Vec<Reached> {
         let Some(ours) = self.of(Kind::Ours) else { return Vec::new() };
-        let mut all = Vec::new();
-        let ratios: [(&str, Figure, Kind, f64); 10] = [
-            ("1 at a time, of the raw loop", |row| row.one, Kind::Raw, 0.92),
-            ("1 at a time, of nats-server", |row| row.one, Kind::Nats, 2.0),
-            ("64 at once, of the batched raw loop", |row| row.many, Kind::RawBatched, 0.8),
-            ("64 at once, of nats-server over WebSocket", |row| row.many, Kind::Nats, 3.0),
-            ("64 at once, of Node ws", |row| row.many, Kind::NodeWs, 25.0),
-            ("64 at once, of Jararaca", |row| row.many, Kind::Jararaca, 25.0),
-            ("receiving, of the raw loop", |row| row.received, Kind::Raw, 0.6),
-            ("receiving, of nats-server", |row| row.received, Kind::Nats, 1.3),
-            ("64 at once, of tokio-tungstenite", |row| row.many, Kind::Tungstenite, 1.0),
-            ("receiving, of tokio-tungstenite", |row| row.received, Kind::Tungstenite, 1.0),
+        let ratios: [(Id, Figure, Kind, f64); 8] = [
+            (Id::SingleOfRaw, |row| row.one, Kind::Raw, 0.92),
+            (Id::SingleOfNats, |row| row.one, Kind::Nats, 2.0),
+            (Id::BatchedOfRaw, |row| row.many, Kind::RawBatched, 0.8),
+            (Id::BatchedOfNats, |row| row.many, Kind::Nats, 3.0),
+            (Id::BatchedOfNode, |row| row.many, Kind::NodeWs, 25.0),
+            (Id::BatchedOfJararaca, |row| row.many, Kind::Jararaca, 25.0),
+            (Id::ReceiveOfRaw, |row| row.received, Kind::Raw, 0.6),
+            (Id::ReceiveOfNats, |row| row.received, Kind::Nats, 1.3),
         ];
-        for (what, figure, other, bound) in ratios {
-            if let Some(other) = self.of(other) {
-                let ratio = figure(ours) / figure(other);
-                all.push(Verdict {
-                    goal: format!("{what} >= {bound}x"),
-                    measured: format!("{ratio:.2}x ({} to {})", count(figure(ours)), count(figure(other))),
-                    holds: ratio >= bound,
-                });
-            }
-        }
-        all.extend(self.beside_the_best(ours));
-        all
+        let beside = |(id, figure, other, bound): (Id, Figure, Kind, f64)| {
+            let (own, theirs) = (figure(ours), figure(self.of(other)?));
+            let said = format!("{:.2}x ({} to {})", own / theirs, count(own), count(theirs));
+            Some(Reached::new(id, own / theirs >= bound, said))
+        };
+        ratios.into_iter().filter_map(beside).chain(self.beside_the_best(ours)).collect()
     }
 
-    fn beside_the_best(&self, ours: &Row) -> Vec<Verdict> {
-        let rivals: Vec<&Row> =
-            self.rows.iter().filter(|row| !row.kind.is_ours() && !row.kind.is_floor()).collect();
-        let mut all = Vec::new();
-        if let Some(best) = rivals.iter().max_by(|a, b| a.one.total_cmp(&b.one)) {
-            all.push(Verdict {
-                goal: "1 at a time, ahead of every peer".to_owned(),
-                measured: format!("{} to {} of {}", count(ours.one), count(best.one), best.kind.title()),
-                holds: ours.one > best.one,
-            });
-        }
-        if let Some(best) = rivals.iter().min_by_key(|row| row.steady.p99) {
-            all.push(Verdict {
-                goal: "p99 at 40 publishes a second, no worse than the best peer's".to_owned(),
-                measured: format!(
-                    "{} to {} of {}",
-                    clock::human(ours.steady.p99),
-                    clock::human(best.steady.p99),
-                    best.kind.title()
-                ),
-                holds: ours.steady.p99 <= best.steady.p99,
-            });
-        }
-        all
+    fn beside_the_best(&self, ours: &Row) -> Vec<Reached> {
+        let rivals = || self.rows.iter().filter(|row| !row.kind.is_ours() && !row.kind.is_floor());
+        let most = rivals().max_by(|a, b| a.one.total_cmp(&b.one)).map(|best| {
+            let said = format!("{} to {} of {}", count(ours.one), count(best.one), best.kind.title());
+            Reached::new(Id::SingleOfPeers, ours.one > best.one, said)
+        });
+        let soonest = rivals().filter(|row| row.steady.whole).min_by_key(|row| row.steady.p99).map(|best| {
+            let (own, theirs) = (ours.steady.p99, best.steady.p99);
+            let said = format!("{} to {} of {}", clock::human(own), clock::human(theirs), best.kind.title());
+            Reached::new(Id::TailOfPeers, ours.steady.whole && own <= theirs, said)
+        });
+        most.into_iter().chain(soonest).collect()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     clock::SECOND,
-    crowd::{
-        Crowd,
+    readers::{
+        Readers,
         stamp::{self, Stamp},
         target::{SUBJECT, Target, Wire},
     },
@@ -43,7 +43,7 @@ pub struct Voice {
 }
 
 impl Voice {
-    pub fn open(way: Way, bytes: usize, crowd: &mut Crowd) -> Result<Self> {
+    pub fn open(way: Way, bytes: usize, crowd: &mut Readers) -> Result<Self> {
         let target = match &way {
             Way::WebSocket(target) => Some(target.clone()),
             Way::Nats(address) => Some(Target {
@@ -95,7 +95,7 @@ impl Voice {
     }
 
     /// Writes what was said, all of it at once.
-    pub fn flush(&mut self, crowd: &mut Crowd) -> Result<()> {
+    pub fn flush(&mut self, crowd: &mut Readers) -> Result<()> {
         if let Some(number) = self.number {
             crowd.write(number, &self.out)?;
         }

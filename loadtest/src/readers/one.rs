@@ -194,7 +194,7 @@ mod tests {
     fn numbered_frames_have_their_payload_inside() {
         let (mut places, mut tally) = (Places::default(), Tally::default());
         let stamp = Stamp { stream: 1, number: 5, nanos: 9 };
-        let mut payload = crate::crowd::stamp::payload(64);
+        let mut payload = crate::readers::stamp::payload(64);
         stamp.write(&mut payload);
         let text = String::from_utf8(payload).expect("letters");
         let frame = format!(r#"{{"room":"r","epoch":17,"offset":6,"data":"{text}"}}"#);

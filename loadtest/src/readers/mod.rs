@@ -6,7 +6,7 @@
 
 pub mod books;
 pub mod nats;
-mod reader;
+mod one;
 pub mod stamp;
 pub mod target;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 use books::{Tally, Waits};
 use hdrhistogram::Histogram;
-use reader::{Books, Reader, Stage};
+use one::{Books, Reader, Stage};
 use rustix::{
     event::{Timespec, epoll},
     net::{AddressFamily, SocketFlags, SocketType, sockopt},
@@ -36,10 +36,10 @@ const EVENTS: usize = 1024;
 /// Handshakes under way, unless all are wanted at once.
 pub const POLITE: usize = 128;
 
-pub struct Crowd {
+pub struct Readers {
     poll: OwnedFd,
     events: Vec<epoll::Event>,
-    readers: Vec<Option<Reader>>,
+    all: Vec<Option<Reader>>,
     buffer: Vec<u8>,
     replies: Vec<u8>,
     pub tally: Tally,
@@ -53,13 +53,13 @@ pub struct Crowd {
     pub failed: u64,
 }
 
-impl Crowd {
+impl Readers {
     /// Times one message in so many.
     pub fn new(sampled: u64) -> Result<Self> {
-        Ok(Crowd {
+        Ok(Readers {
             poll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?,
             events: Vec::with_capacity(EVENTS),
-            readers: Vec::new(),
+            all: Vec::new(),
             buffer: vec![0; READ_BYTES],
             replies: Vec::new(),
             tally: Tally::default(),
@@ -78,16 +78,16 @@ impl Crowd {
 
     /// How many are members.
     pub fn members(&self) -> usize {
-        self.readers.iter().flatten().filter(|reader| reader.stage == Stage::Open).count()
+        self.all.iter().flatten().filter(|reader| reader.stage == Stage::Open).count()
     }
 
     pub fn is_open(&self, number: usize) -> bool {
-        self.readers.get(number).is_some_and(|it| it.as_ref().is_some_and(|it| it.stage == Stage::Open))
+        self.all.get(number).is_some_and(|it| it.as_ref().is_some_and(|it| it.stage == Stage::Open))
     }
 
     /// Connects so many, `at_once` of them at a time, and returns when all are members.
     pub fn join(&mut self, target: &Target, count: usize, at_once: usize, patience: u64) -> Result<Range<usize>> {
-        let (first, failed) = (self.readers.len(), self.failed);
+        let (first, failed) = (self.all.len(), self.failed);
         let (mut begun, give_up) = (0, clock::now() + patience);
         while begun < count || self.opening > 0 {
             while begun < count && self.opening < at_once {
@@ -104,7 +104,7 @@ impl Crowd {
                 return Err(Trouble::Interrupted);
             }
         }
-        Ok(first..self.readers.len())
+        Ok(first..self.all.len())
     }
 
     /// Begins one more connection; it goes on whenever this crowd reads. Tells its number.
@@ -118,10 +118,10 @@ impl Crowd {
             Err(error) => return Err(Trouble::Failed(format!("connecting to {}: {error}", target.address))),
         }
         let reader = Reader::new(TcpStream::from(socket), target, clock::now());
-        let number = self.readers.len();
+        let number = self.all.len();
         let data = epoll::EventData::new_u64(number as u64);
         epoll::add(&self.poll, &reader.stream, data, epoll::EventFlags::OUT).map_err(io::Error::from)?;
-        self.readers.push(Some(reader));
+        self.all.push(Some(reader));
         self.opening += 1;
         Ok(number)
     }
@@ -146,13 +146,13 @@ impl Crowd {
     }
 
     fn turn(&mut self, number: usize) {
-        let Some(reader) = &mut self.readers[number] else { return };
+        let Some(reader) = &mut self.all[number] else { return };
         let before = reader.stage;
         let outcome = match before {
             Stage::Connecting => self.greet(number),
             _ => self.read(number),
         };
-        let after = self.readers[number].as_ref().map(|reader| (reader.stage, reader.began));
+        let after = self.all[number].as_ref().map(|reader| (reader.stage, reader.began));
         match (outcome, after) {
             (Err(error), _) => self.lose(number, &error),
             (Ok(()), Some((Stage::Open, began))) if before != Stage::Open => {
@@ -165,7 +165,7 @@ impl Crowd {
 
     /// The connection stands, or could not be made.
     fn greet(&mut self, number: usize) -> io::Result<()> {
-        let Some(reader) = &mut self.readers[number] else { return Ok(()) };
+        let Some(reader) = &mut self.all[number] else { return Ok(()) };
         if let Some(error) = reader.stream.take_error()? {
             return Err(error);
         }
@@ -178,7 +178,7 @@ impl Crowd {
 
     #[inline]
     fn read(&mut self, number: usize) -> io::Result<()> {
-        let Some(reader) = &mut self.readers[number] else { return Ok(()) };
+        let Some(reader) = &mut self.all[number] else { return Ok(()) };
         let count = match (&reader.stream).read(&mut self.buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
@@ -204,7 +204,7 @@ impl Crowd {
     }
 
     fn lose(&mut self, number: usize, error: &io::Error) {
-        let Some(reader) = self.readers[number].take() else { return };
+        let Some(reader) = self.all[number].take() else { return };
         self.tally.closed += 1;
         if reader.stage != Stage::Open {
             self.opening -= 1;
@@ -276,7 +276,7 @@ impl Crowd {
     pub fn write(&mut self, number: usize, mut bytes: &[u8]) -> Result<()> {
         let give_up = clock::now() + PATIENCE;
         while !bytes.is_empty() {
-            let Some(Some(reader)) = self.readers.get_mut(number) else {
+            let Some(Some(reader)) = self.all.get_mut(number) else {
                 return Err(Trouble::Failed("the server ended a connection that was to be written to".to_owned()));
             };
             match reader.stream.write(bytes) {
@@ -292,7 +292,7 @@ impl Crowd {
 
     /// From now on it takes nothing, or it reads again.
     pub fn set_reading(&mut self, number: usize, reads: bool) -> Result<()> {
-        let Some(Some(reader)) = self.readers.get_mut(number) else { return Ok(()) };
+        let Some(Some(reader)) = self.all.get_mut(number) else { return Ok(()) };
         if reader.reads != reads {
             reader.reads = reads;
             let data = epoll::EventData::new_u64(number as u64);
@@ -304,7 +304,7 @@ impl Crowd {
 
     /// All go, as pages do that are closed: without a word.
     pub fn leave(&mut self) {
-        self.readers.clear();
+        self.all.clear();
         self.opening = 0;
     }
 }

@@ -28,7 +28,7 @@ pub struct Plan {
 pub const FULL: Plan =
     Plan { members: 1000, closed: SECOND, turns: 5, steady: 10 * SECOND, step: SECOND, receiving: 3 * SECOND };
 pub const QUICK: Plan =
-    Plan { members: 1000, closed: 250 * MILLI, turns: 3, steady: 1500 * MILLI, step: 200 * MILLI, receiving: SECOND / 2 };
+    Plan { members: 1000, closed: 150 * MILLI, turns: 3, steady: SECOND, step: 150 * MILLI, receiving: SECOND / 2 };
 
 pub const AT_ONCE: usize = 64;
 pub const STEADY: f64 = 40.0;

@@ -216,8 +216,10 @@ pub fn receiving(server: &Server, target: &Target, senders: usize, frames_a_writ
         if warm && clock::now() > until {
             (warm, rounds, cpu, until) = (false, 0, server.cpu()?, clock::now() + nanos);
         }
-        for number in members.clone() {
-            crowd.write(number, if number + 1 == members.end { &last } else { &some })?;
+        // Each is the last one in its turn: servers close those that ping too much.
+        for nth in 1..=senders {
+            let number = members.start + (pongs as usize + nth) % senders;
+            crowd.write(number, if nth == senders { &last } else { &some })?;
         }
         (rounds, pongs) = (rounds + 1, pongs + 1);
         crowd.await_pongs(pongs, PATIENCE)?;

@@ -25,10 +25,22 @@ pub struct Plan {
     pub receiving: u64,
 }
 
-pub const FULL: Plan =
-    Plan { members: 1000, closed: SECOND, turns: 5, steady: 10 * SECOND, step: SECOND, receiving: 3 * SECOND };
-pub const QUICK: Plan =
-    Plan { members: 1000, closed: 150 * MILLI, turns: 3, steady: SECOND, step: 150 * MILLI, receiving: SECOND / 2 };
+pub const FULL: Plan = Plan {
+    members: 1000,
+    closed: SECOND,
+    turns: 5,
+    steady: 10 * SECOND,
+    step: SECOND,
+    receiving: 3 * SECOND,
+};
+pub const QUICK: Plan = Plan {
+    members: 1000,
+    closed: 150 * MILLI,
+    turns: 3,
+    steady: SECOND,
+    step: 150 * MILLI,
+    receiving: SECOND / 2,
+};
 
 pub const AT_ONCE: usize = 64;
 pub const STEADY: f64 = 40.0;
@@ -77,7 +89,8 @@ struct Entry {
 
 impl Comparison {
     pub fn run(kinds: &[Kind], place: &Place, plan: &Plan, progress: &Progress) -> Result<Self> {
-        let mut all = Comparison { members: plan.members, rows: Vec::new(), skipped: Vec::new(), broken: Vec::new() };
+        let mut all =
+            Comparison { members: plan.members, rows: Vec::new(), skipped: Vec::new(), broken: Vec::new() };
         let mut entries = Vec::new();
         for kind in kinds {
             let missing = kind.missing(&place.root);
@@ -87,14 +100,19 @@ impl Comparison {
                 continue;
             }
             progress.tick(|| format!("{}: {} members come in", kind.name(), plan.members));
-            let started = Server::start(*kind, place).and_then(|server| Hall::fill(server, plan.members));
+            let started = Server::start(*kind, place)
+                .and_then(|server| Hall::fill(server, plan.members, measure::BYTES));
             match started {
                 Ok(hall) => entries.push(Entry::new(hall)),
                 Err(error) => all.give_up(*kind, error)?,
             }
         }
-        let phases: [(&str, Phase); 4] =
-            [("in turns", turn), ("40 publishes a second", steady), ("the knee", knee), ("receiving", receive)];
+        let phases: [(&str, Phase); 4] = [
+            ("in turns", turn),
+            ("40 publishes a second", steady),
+            ("the knee", knee),
+            ("receiving", receive),
+        ];
         for (name, phase) in phases {
             let rounds = if name == "in turns" { plan.turns + 1 } else { 1 };
             for round in 0..rounds {
@@ -160,7 +178,8 @@ fn knee(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
 
 fn receive(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
     if let Some(sink) = entry.hall.server.sink.clone() {
-        entry.received = measure::receiving(&entry.hall.server, &sink, SENDERS, FRAMES_A_WRITE, plan.receiving)?;
+        entry.received =
+            measure::receiving(&entry.hall.server, &sink, SENDERS, FRAMES_A_WRITE, plan.receiving)?;
     }
     Ok(())
 }

@@ -106,7 +106,8 @@ impl Kind {
                     commands.push("apt-get install --yes nodejs npm".to_owned());
                 }
                 if !root.join("tests/node/node_modules/ws/package.json").is_file() {
-                    commands.push("npm --prefix tests/node ci --no-audit --no-fund --loglevel=error".to_owned());
+                    commands
+                        .push("npm --prefix tests/node ci --no-audit --no-fund --loglevel=error".to_owned());
                 }
             }
             Kind::PythonWebsockets => {
@@ -160,7 +161,8 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 fn has_package(python: &Path, package: &str) -> bool {
     let Some(venv) = python.parent().and_then(Path::parent) else { return false };
     let Ok(versions) = std::fs::read_dir(venv.join("lib")) else { return false };
-    python.is_file() && versions.flatten().any(|version| version.path().join("site-packages").join(package).is_dir())
+    python.is_file()
+        && versions.flatten().any(|version| version.path().join("site-packages").join(package).is_dir())
 }
 
 #[cfg(test)]

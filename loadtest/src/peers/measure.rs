@@ -3,13 +3,13 @@
 use super::{server::Server, voice::Voice};
 use crate::{
     clock::{self, MILLI, SECOND},
+    frames::{self, From},
     readers::{
         self, Readers,
         books::Tally,
         stamp::{self, Stamp},
         target::{Target, Wire},
     },
-    frames::{self, From},
     sample, stop,
     trouble::{Result, Trouble},
 };
@@ -25,10 +25,11 @@ const WARM: usize = 20;
 pub struct Hall {
     pub server: Server,
     pub members: usize,
+    bytes: usize,
     /// The server's own memory for each member that has nothing to hear.
     pub idle_bytes: f64,
-    crowd: Readers,
-    voice: Voice,
+    pub crowd: Readers,
+    pub voice: Voice,
     /// The next message's number.
     next: u64,
     /// Deliveries that are owed since the crowd began.
@@ -42,6 +43,9 @@ pub struct Closed {
     /// Of the server.
     pub cpu_nanos: u64,
     pub wall_nanos: u64,
+    /// From the publish to the read.
+    pub p50: u64,
+    pub p99: u64,
 }
 
 impl Closed {
@@ -70,7 +74,7 @@ pub struct Open {
 
 impl Hall {
     /// Starts nothing: the server runs already.
-    pub fn fill(server: Server, members: usize) -> Result<Self> {
+    pub fn fill(server: Server, members: usize, bytes: usize) -> Result<Self> {
         let mut crowd = Readers::new(1)?;
         crowd.join(&server.target, WARM.min(members), readers::POLITE, PATIENCE)?;
         let count = members - WARM.min(members);
@@ -78,14 +82,19 @@ impl Hall {
         crowd.join(&server.target, count, readers::POLITE, PATIENCE)?;
         crowd.settle(SECOND / 5)?;
         let grown = server.memory().saturating_sub(before);
-        let voice = Voice::open(server.way.clone(), BYTES, &mut crowd)?;
+        let voice = Voice::open(server.way.clone(), bytes, &mut crowd)?;
         let idle_bytes = grown as f64 / count.max(1) as f64;
         crowd.tally = Tally::default();
-        Ok(Hall { server, members, idle_bytes, crowd, voice, next: 0, owed: 0 })
+        Ok(Hall { server, members, bytes, idle_bytes, crowd, voice, next: 0, owed: 0 })
+    }
+
+    /// Deliveries that are owed so far.
+    pub fn owed(&self) -> u64 {
+        self.owed
     }
 
     /// One more message of the next write.
-    fn publish(&mut self, at: u64) {
+    pub fn publish(&mut self, at: u64) {
         self.voice.say(Stamp { stream: 0, number: self.next, nanos: at });
         self.next += 1;
         self.owed += self.members as u64;
@@ -95,7 +104,7 @@ impl Hall {
     /// have all of it.
     pub fn closed(&mut self, nanos: u64, at_once: usize) -> Result<Closed> {
         let (cpu, began, owed) = (self.server.cpu()?, clock::now(), self.owed);
-        self.crowd.forget_times(self.members as u64 * at_once as u64 / 100);
+        self.crowd.forget_times(self.members as u64 * at_once as u64 / 100, 0);
         while clock::now() < began + nanos || self.owed == owed {
             let now = clock::now();
             (0..at_once).for_each(|_| self.publish(now));
@@ -107,14 +116,17 @@ impl Hall {
         // Its last write returned to it after the reader had the message.
         self.crowd.settle(2 * MILLI)?;
         self.check()?;
-        Ok(Closed { deliveries: self.owed - owed, cpu_nanos: self.server.cpu()? - cpu, wall_nanos })
+        let (deliveries, cpu_nanos) = (self.owed - owed, self.server.cpu()? - cpu);
+        let (p50, p99) =
+            (self.crowd.waits.times.value_at_quantile(0.5), self.crowd.waits.times.value_at_quantile(0.99));
+        Ok(Closed { deliveries, cpu_nanos, wall_nanos, p50, p99 })
     }
 
     /// Publishes on a schedule for so long, and reads until all has come or `give_up` after the last.
     pub fn open(&mut self, rate: f64, nanos: u64, bound: u64) -> Result<Open> {
         let count = (rate * nanos as f64 / 1e9).ceil().max(1.0) as u64;
         let sampled = (count * self.members as u64).div_ceil(SAMPLES).max(1);
-        self.crowd.forget_times(sampled);
+        self.crowd.forget_times(sampled, 0);
         let start = clock::now() + MILLI;
         let due = |nth: u64| start + (nth as f64 * 1e9 / rate) as u64;
         let (mut sent, mut behind) = (0, 0);
@@ -162,7 +174,7 @@ impl Hall {
         self.crowd.join(&self.server.target, self.members, readers::POLITE, PATIENCE)?;
         self.crowd.tally = Tally::default();
         self.owed = 0;
-        self.voice = Voice::open(self.server.way.clone(), BYTES, &mut self.crowd)?;
+        self.voice = Voice::open(self.server.way.clone(), self.bytes, &mut self.crowd)?;
         Ok(())
     }
 
@@ -183,7 +195,11 @@ impl Hall {
             if good > 0.0 && bad / good < KNEE_NEAR {
                 break;
             }
-            rate = if bad.is_finite() { if good > 0.0 { (good * bad).sqrt() } else { bad / 4.0 } } else { good * 2.0 };
+            rate = if bad.is_finite() {
+                if good > 0.0 { (good * bad).sqrt() } else { bad / 4.0 }
+            } else {
+                good * 2.0
+            };
         }
         let half = self.open((good / 2.0).max(1.0), 2 * step, bound)?;
         if !half.whole {
@@ -202,7 +218,13 @@ const KNEE_NEAR: f64 = 1.15;
 /// Messages a CPU-second that a server takes from so many senders, so many frames in each write, for
 /// so long. The senders write in rounds, each begun when the server has read the one before: what piles
 /// up in sockets would make its reads longer than the writes.
-pub fn receiving(server: &Server, target: &Target, senders: usize, frames_a_write: usize, nanos: u64) -> Result<f64> {
+pub fn receiving(
+    server: &Server,
+    target: &Target,
+    senders: usize,
+    frames_a_write: usize,
+    nanos: u64,
+) -> Result<f64> {
     let mut crowd = Readers::new(1)?;
     let members = crowd.join(target, senders, readers::POLITE, PATIENCE)?;
     let mut some = Vec::new();

@@ -25,6 +25,8 @@ pub fn serve(name: &str) -> Result<()> {
         Kind::Raw => raw::serve(raw::Sends::One),
         Kind::RawBatched => raw::serve(raw::Sends::Batch),
         Kind::Tungstenite => tungstenite::serve(),
-        _ => Err(Trouble::Usage(format!("peer: '{name}' is a program of its own; here are raw, raw-batched, tungstenite"))),
+        _ => Err(Trouble::Usage(format!(
+            "peer: '{name}' is a program of its own; here are raw, raw-batched, tungstenite"
+        ))),
     }
 }

@@ -9,10 +9,7 @@ use crate::{
     frames::{self, From, Inbox},
     trouble::Result,
 };
-use rustix::{
-    event::epoll,
-    net::sockopt,
-};
+use rustix::{event::epoll, net::sockopt};
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
@@ -56,7 +53,8 @@ pub fn serve(sends: Sends) -> Result<()> {
     rustix::net::listen(&listener, 4096).map_err(io::Error::from)?;
     listener.set_nonblocking(true)?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-    epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN).map_err(io::Error::from)?;
+    epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)
+        .map_err(io::Error::from)?;
     println!("port {}", listener.local_addr()?.port());
     let mut raw = Raw {
         sends,

@@ -188,13 +188,22 @@ fn nats(kind: Kind, place: &Place) -> Result<Server> {
     };
     let target = Target { wire, ..Target::plain(address, "/") };
     let sink = Some(Target { listens: false, ..target.clone() });
-    Ok(Server { kind, target, way: Way::Nats(tcp), sink, process: Process::Peer(child), _helpers: Vec::new(), _folder: Some(folder) })
+    Ok(Server {
+        kind,
+        target,
+        way: Way::Nats(tcp),
+        sink,
+        process: Process::Peer(child),
+        _helpers: Vec::new(),
+        _folder: Some(folder),
+    })
 }
 
 /// Of its clients, and of those over WebSocket.
 fn told_ports(file: &Path) -> Option<(SocketAddr, SocketAddr)> {
     let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
-    let first = |name: &str| -> Option<SocketAddr> { ports[name][0].as_str()?.split("://").nth(1)?.parse().ok() };
+    let first =
+        |name: &str| -> Option<SocketAddr> { ports[name][0].as_str()?.split("://").nth(1)?.parse().ok() };
     Some((first("nats")?, first("websocket")?))
 }
 
@@ -223,9 +232,11 @@ fn jararaca(place: &Place) -> Result<Server> {
 }
 
 fn redis(place: &Place, folder: &Path) -> Result<(SocketAddr, Child)> {
-    let program = kind::on_path("redis-server").ok_or_else(|| Trouble::Unavailable("no redis-server".to_owned()))?;
+    let program =
+        kind::on_path("redis-server").ok_or_else(|| Trouble::Unavailable("no redis-server".to_owned()))?;
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let words = format!("--bind 127.0.0.1 --port {port} --protected-mode no --appendonly no --daemonize no --dir");
+    let words =
+        format!("--bind 127.0.0.1 --port {port} --protected-mode no --appendonly no --daemonize no --dir");
     let mut arguments: Vec<OsString> = words.split(' ').map(OsString::from).collect();
     arguments.extend([folder.into(), "--save".into(), "".into()]);
     let mut child = begin("redis-server", &place.beside, program.as_os_str(), &arguments)?;

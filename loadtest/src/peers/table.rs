@@ -34,7 +34,10 @@ impl Comparison {
         self.rows.iter().for_each(|row| figures.row(&row.cells()));
         let mut tables = vec![figures];
         if !self.skipped.is_empty() {
-            let mut skipped = Table::new("not installed, and skipped; `loadtest/run peers --install` does this:", &["server", "command"]);
+            let mut skipped = Table::new(
+                "not installed, and skipped; `loadtest/run peers --install` does this:",
+                &["server", "command"],
+            );
             for (kind, commands) in &self.skipped {
                 skipped.row(&[kind.title().to_owned(), commands.join(" && ")]);
             }
@@ -44,7 +47,8 @@ impl Comparison {
     }
 
     pub fn json(&self) -> Value {
-        let skipped = self.skipped.iter().map(|(kind, commands)| json!({"server": kind.name(), "install": commands}));
+        let skipped =
+            self.skipped.iter().map(|(kind, commands)| json!({"server": kind.name(), "install": commands}));
         json!({
             "members": self.members,
             "payloadBytes": BYTES,

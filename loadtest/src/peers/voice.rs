@@ -2,13 +2,13 @@
 
 use crate::{
     clock::SECOND,
+    frames::{self, From},
+    proto::{RoomSendRequest, rooms_client::RoomsClient},
     readers::{
         Readers,
         stamp::{self, Stamp},
         target::{SUBJECT, Target, Wire},
     },
-    frames::{self, From},
-    proto::{RoomSendRequest, rooms_client::RoomsClient},
     trouble::{Result, Trouble},
 };
 use bytes::Bytes;
@@ -28,9 +28,16 @@ pub enum Way {
     WebSocket(Target),
     Nats(SocketAddr),
     /// As the earlier room system's own processes do it.
-    Redis { address: SocketAddr, channel: String, room: String },
+    Redis {
+        address: SocketAddr,
+        channel: String,
+        room: String,
+    },
     /// A unary call for each message, many under way on one connection.
-    Grpc { address: SocketAddr, room: String },
+    Grpc {
+        address: SocketAddr,
+        room: String,
+    },
 }
 
 pub struct Voice {
@@ -46,12 +53,12 @@ impl Voice {
     pub fn open(way: Way, bytes: usize, crowd: &mut Readers) -> Result<Self> {
         let target = match &way {
             Way::WebSocket(target) => Some(target.clone()),
-            Way::Nats(address) => Some(Target {
-                wire: Wire::NatsOverTcp,
-                listens: false,
-                ..Target::plain(*address, "/")
-            }),
-            Way::Redis { address, .. } => Some(Target { wire: Wire::Ignored, ..Target::plain(*address, "/") }),
+            Way::Nats(address) => {
+                Some(Target { wire: Wire::NatsOverTcp, listens: false, ..Target::plain(*address, "/") })
+            }
+            Way::Redis { address, .. } => {
+                Some(Target { wire: Wire::Ignored, ..Target::plain(*address, "/") })
+            }
             Way::Grpc { .. } => None,
         };
         let number = match target {
@@ -92,6 +99,19 @@ impl Voice {
                 }
             }
         }
+    }
+
+    /// One more call, to another room than its own. Only where there are calls.
+    pub fn say_in(&mut self, room: &str, stamp: Stamp) {
+        stamp.write(&mut self.payload);
+        if let Some(grpc) = &mut self.grpc {
+            grpc.send(room, &self.payload);
+        }
+    }
+
+    /// Calls without an answer yet.
+    pub fn under_way(&self) -> usize {
+        self.grpc.as_ref().map_or(0, |grpc| grpc.open.load(Ordering::Relaxed))
     }
 
     /// Writes what was said, all of it at once.

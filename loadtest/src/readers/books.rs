@@ -2,6 +2,7 @@
 //! round without being seen.
 
 use super::stamp::Stamp;
+use crate::record;
 use hdrhistogram::Histogram;
 
 /// All readers together.
@@ -18,6 +19,8 @@ pub struct Tally {
     pub again: u64,
     /// Messages without a stamp.
     pub other: u64,
+    /// Pings of the server, each answered.
+    pub pinged: u64,
     /// Answers to pings of ours.
     pub pongs: u64,
     /// Connections that ended, whoever ended them.
@@ -35,6 +38,7 @@ impl Tally {
             announced: self.announced - before.announced,
             again: self.again - before.again,
             other: self.other - before.other,
+            pinged: self.pinged - before.pinged,
             pongs: self.pongs - before.pongs,
             closed: self.closed - before.closed,
             too_slow: self.too_slow - before.too_slow,
@@ -46,20 +50,23 @@ impl Tally {
 #[derive(Default)]
 pub struct Places {
     all: Vec<Place>,
-    /// Numbers announced as a gap that were not jumped over yet.
-    announced: u64,
 }
 
 struct Place {
     stream: u32,
     next: u64,
+    /// Numbers announced as a gap that were not jumped over yet.
+    announced: u64,
 }
 
 impl Places {
     /// The server says that so many will not come; what is jumped over next is no loss.
-    pub fn announce(&mut self, count: u64, tally: &mut Tally) {
-        self.announced += count;
+    pub fn announce(&mut self, stream: u32, count: u64, tally: &mut Tally) {
         tally.announced += count;
+        // Before a reader's first message there is nothing to jump over.
+        if let Some(place) = self.all.iter_mut().find(|place| place.stream == stream) {
+            place.announced += count;
+        }
     }
 
     /// A reader's first message of a stream is where it came in.
@@ -67,15 +74,15 @@ impl Places {
     pub fn got(&mut self, stamp: Stamp, tally: &mut Tally) {
         tally.received += 1;
         let Some(place) = self.all.iter_mut().find(|place| place.stream == stamp.stream) else {
-            self.all.push(Place { stream: stamp.stream, next: stamp.number + 1 });
+            self.all.push(Place { stream: stamp.stream, next: stamp.number + 1, announced: 0 });
             return;
         };
         if stamp.number == place.next {
             place.next += 1;
         } else if stamp.number > place.next {
             let jumped = stamp.number - place.next;
-            let told = jumped.min(self.announced);
-            self.announced -= told;
+            let told = jumped.min(place.announced);
+            place.announced -= told;
             tally.missing += jumped - told;
             place.next = stamp.number + 1;
         } else {
@@ -85,24 +92,26 @@ impl Places {
     }
 }
 
-/// Times from due to read, of one message in so many.
+/// Times from due to read, of one message in so many; each stands for as many as that.
 pub struct Waits {
     pub times: Histogram<u64>,
     every: u64,
+    /// What was due before is warm-up, and not timed.
+    from: u64,
 }
 
 impl Waits {
     /// Every message is timed when `every` is 1.
-    pub fn new(every: u64) -> Self {
-        let times = Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("these bounds are valid");
-        Waits { times, every: every.max(1) }
+    pub fn new(every: u64, from: u64) -> Self {
+        Waits { times: record::histogram(), every: every.max(1), from }
     }
 
     /// Readers are staggered, so that every message is timed at some of them.
     #[inline]
     pub fn record(&mut self, reader: usize, stamp: Stamp, now: u64) {
-        if self.every == 1 || (stamp.number + reader as u64).is_multiple_of(self.every) {
-            self.times.saturating_record(now.saturating_sub(stamp.nanos).max(1));
+        let timed = self.every == 1 || (stamp.number + reader as u64).is_multiple_of(self.every);
+        if timed && stamp.nanos >= self.from {
+            self.times.saturating_record_n(now.saturating_sub(stamp.nanos).max(1), self.every);
         }
     }
 }
@@ -113,9 +122,11 @@ mod tests {
 
     fn after(numbers: &[u64], announced: u64) -> Tally {
         let (mut places, mut tally) = (Places::default(), Tally::default());
-        places.announce(announced, &mut tally);
-        for number in numbers {
+        for (nth, number) in numbers.iter().enumerate() {
             places.got(Stamp { stream: 3, number: *number, nanos: 0 }, &mut tally);
+            if nth == 0 {
+                places.announce(3, announced, &mut tally);
+            }
         }
         tally
     }
@@ -150,10 +161,12 @@ mod tests {
 
     #[test]
     fn times_are_sampled_over_all_readers() {
-        let mut waits = Waits::new(4);
+        let mut waits = Waits::new(4, 50);
         for reader in 0..8 {
             waits.record(reader, Stamp { stream: 0, number: 1, nanos: 100 }, 1_100);
+            waits.record(reader, Stamp { stream: 0, number: 1, nanos: 49 }, 9_999);
         }
-        assert_eq!((waits.times.len(), waits.times.max()), (2, 1_000));
+        // Two were timed, and stand for all eight; what was due before the warm-up's end is not there.
+        assert_eq!((waits.times.len(), waits.times.max()), (8, 1_000));
     }
 }

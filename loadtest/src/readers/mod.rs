@@ -12,7 +12,7 @@ pub mod target;
 
 use crate::{
     clock::{self, SECOND},
-    stop,
+    limits, record, stop,
     trouble::{Result, Trouble},
 };
 use books::{Tally, Waits};
@@ -63,17 +63,17 @@ impl Readers {
             buffer: vec![0; READ_BYTES],
             replies: Vec::new(),
             tally: Tally::default(),
-            waits: Waits::new(sampled),
-            openings: Waits::new(1).times,
+            waits: Waits::new(sampled, 0),
+            openings: record::histogram(),
             opening: 0,
             trouble: None,
             failed: 0,
         })
     }
 
-    /// From here on only what comes now is timed.
-    pub fn forget_times(&mut self, sampled: u64) {
-        self.waits = Waits::new(sampled);
+    /// From here on only what is due at `from` or later is timed, one message in so many.
+    pub fn forget_times(&mut self, sampled: u64, from: u64) {
+        self.waits = Waits::new(sampled, from);
     }
 
     /// How many are members.
@@ -81,12 +81,23 @@ impl Readers {
         self.all.iter().flatten().filter(|reader| reader.stage == Stage::Open).count()
     }
 
+    /// How many are on their way in.
+    pub fn opening(&self) -> usize {
+        self.opening
+    }
+
     pub fn is_open(&self, number: usize) -> bool {
         self.all.get(number).is_some_and(|it| it.as_ref().is_some_and(|it| it.stage == Stage::Open))
     }
 
     /// Connects so many, `at_once` of them at a time, and returns when all are members.
-    pub fn join(&mut self, target: &Target, count: usize, at_once: usize, patience: u64) -> Result<Range<usize>> {
+    pub fn join(
+        &mut self,
+        target: &Target,
+        count: usize,
+        at_once: usize,
+        patience: u64,
+    ) -> Result<Range<usize>> {
         let (first, failed) = (self.all.len(), self.failed);
         let (mut begun, give_up) = (0, clock::now() + patience);
         while begun < count || self.opening > 0 {
@@ -111,8 +122,17 @@ impl Readers {
     pub fn begin(&mut self, target: &Target) -> Result<usize> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+        let socket =
+            rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(
+                |error| match error {
+                    rustix::io::Errno::MFILE => limits::too_few_files(self.all.len() as u64),
+                    other => Trouble::from(io::Error::from(other)),
+                },
+            )?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
+        if let Some(bytes) = target.receive_buffer {
+            sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
+        }
         match rustix::net::connect(&socket, &target.address) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(Trouble::Failed(format!("connecting to {}: {error}", target.address))),
@@ -129,10 +149,7 @@ impl Readers {
     /// Reads once from each that has something, waiting for at most so long. Zero only looks: who
     /// spins spares the server the waking of this thread, which costs it more than the writing.
     pub fn pass(&mut self, wait: u64) -> Result<usize> {
-        let time = Timespec {
-            tv_sec: (wait / SECOND).cast_signed(),
-            tv_nsec: (wait % SECOND).cast_signed(),
-        };
+        let time = Timespec { tv_sec: (wait / SECOND).cast_signed(), tv_nsec: (wait % SECOND).cast_signed() };
         self.events.clear();
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut self.events), Some(&time)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -182,7 +199,9 @@ impl Readers {
         let count = match (&reader.stream).read(&mut self.buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         self.tally.bytes += count as u64;
@@ -277,7 +296,9 @@ impl Readers {
         let give_up = clock::now() + PATIENCE;
         while !bytes.is_empty() {
             let Some(Some(reader)) = self.all.get_mut(number) else {
-                return Err(Trouble::Failed("the server ended a connection that was to be written to".to_owned()));
+                return Err(Trouble::Failed(
+                    "the server ended a connection that was to be written to".to_owned(),
+                ));
             };
             match reader.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
@@ -300,6 +321,15 @@ impl Readers {
             epoll::modify(&self.poll, &reader.stream, data, flags).map_err(io::Error::from)?;
         }
         Ok(())
+    }
+
+    /// This one goes, without a word.
+    pub fn cut(&mut self, number: usize) {
+        if let Some(reader) = self.all.get_mut(number).and_then(Option::take)
+            && reader.stage != Stage::Open
+        {
+            self.opening -= 1;
+        }
     }
 
     /// All go, as pages do that are closed: without a word.

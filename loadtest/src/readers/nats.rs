@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn an_error_of_the_server_is_an_error() {
-        let error = Lines::default().feed(b"-ERR 'Authorization Violation'\r\n", |_| {}).expect_err("refused");
+        let error =
+            Lines::default().feed(b"-ERR 'Authorization Violation'\r\n", |_| {}).expect_err("refused");
         assert!(error.to_string().contains("Authorization Violation"), "{error}");
     }
 }

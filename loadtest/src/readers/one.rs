@@ -6,7 +6,10 @@ use super::{
     stamp::Stamp,
     target::{Target, Wire, response_head},
 };
-use crate::frames::{self, Broken, From, Inbox};
+use crate::{
+    frames::{self, Broken, From, Inbox},
+    payload,
+};
 use std::{io, net::TcpStream};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,25 +145,48 @@ fn data(wire: Wire, payload: &[u8], stage: &mut Stage, places: &mut Places, book
     books.waits.record(books.number, stamp, books.now);
 }
 
-/// The payload of a JSON frame; a gap is noted.
+/// What is in a JSON frame; a gap is noted. A stamp is its own; the JSON of a feed says when it was due,
+/// and its number is the one that the room gave it.
 fn numbered(frame: &[u8], places: &mut Places, tally: &mut Tally) -> Option<Stamp> {
-    const DATA: &[u8] = b"\"data\":\"";
     if frame.starts_with(b"{\"gap\":") {
-        places.announce(gap(frame)?, tally);
+        let (stream, count) = gap(frame)?;
+        places.announce(stream, count, tally);
         return None;
     }
-    let at = memchr::memmem::find(frame, DATA)?;
-    Stamp::read(&frame[at + DATA.len()..])
+    let data = after(frame, b"\"data\":")?;
+    if data.first() == Some(&b'"') {
+        return Stamp::read(&data[1..]);
+    }
+    let room = after(frame, b"\"room\":\"")?;
+    let room = &room[..memchr::memchr(b'"', room)?];
+    let number = leading_digits(after(frame, b"\"offset\":")?)?;
+    Some(Stamp { stream: stream(room), number, nanos: payload::time(data)? })
 }
 
-/// How many numbers are between both ends of a gap.
-fn gap(frame: &[u8]) -> Option<u64> {
+fn after<'a>(frame: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
+    memchr::memmem::find(frame, what).map(|at| &frame[at + what.len()..])
+}
+
+fn leading_digits(text: &[u8]) -> Option<u64> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    std::str::from_utf8(&text[..end]).ok()?.parse().ok()
+}
+
+/// The number that a room's name ends with tells it from the others of a scenario.
+fn stream(room: &[u8]) -> u32 {
+    let begin = room.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+    leading_digits(&room[begin..]).and_then(|number| number.try_into().ok()).unwrap_or(0)
+}
+
+/// Whose gap, and how many numbers are between both its ends.
+fn gap(frame: &[u8]) -> Option<(u32, u64)> {
     let frame: serde_json::Value = serde_json::from_slice(frame).ok()?;
     let end = |name: &str, part: &str| frame["gap"][name][part].as_u64();
     let (from, to) = (end("from", "offset")?, end("to", "offset")?);
     // In a new epoch nobody knows how many the old one had.
     let same = end("from", "epoch")? == end("to", "epoch")?;
-    Some(if same { to.saturating_sub(from + 1) } else { to.saturating_sub(1) })
+    let count = if same { to.saturating_sub(from + 1) } else { to.saturating_sub(1) };
+    Some((stream(frame["gap"]["room"].as_str()?.as_bytes()), count))
 }
 
 fn nats(said: Said, wire: Wire, stage: &mut Stage, places: &mut Places, books: &mut Books) {
@@ -179,7 +205,10 @@ fn nats(said: Said, wire: Wire, stage: &mut Stage, places: &mut Places, books: &
 
 fn control(opcode: u8, payload: &[u8], books: &mut Books) {
     match opcode {
-        frames::PING => frames::put(books.replies, From::Client, frames::PONG, payload),
+        frames::PING => {
+            books.tally.pinged += 1;
+            frames::put(books.replies, From::Client, frames::PONG, payload);
+        }
         frames::PONG => books.tally.pongs += 1,
         frames::CLOSE if payload.starts_with(&TOO_SLOW.to_be_bytes()) => books.tally.too_slow += 1,
         _ => {}
@@ -194,23 +223,27 @@ mod tests {
     fn numbered_frames_have_their_payload_inside() {
         let (mut places, mut tally) = (Places::default(), Tally::default());
         let stamp = Stamp { stream: 1, number: 5, nanos: 9 };
-        let mut payload = crate::readers::stamp::payload(64);
+        let mut payload = super::super::stamp::payload(64);
         stamp.write(&mut payload);
         let text = String::from_utf8(payload).expect("letters");
         let frame = format!(r#"{{"room":"r","epoch":17,"offset":6,"data":"{text}"}}"#);
         assert_eq!(numbered(frame.as_bytes(), &mut places, &mut tally), Some(stamp));
         assert_eq!(tally, Tally::default());
+        // Of a feed: the room's number, the payload's time.
+        let frame = br#"{"room":"ticks-12","epoch":17,"offset":6,"data":{"id":99,"t":1234,"pad":"x"}}"#;
+        let wanted = Stamp { stream: 12, number: 6, nanos: 1234 };
+        assert_eq!(numbered(frame, &mut places, &mut tally), Some(wanted));
     }
 
     #[test]
     fn a_gap_tells_how_many_will_not_come() {
         let frame = |epoch: u64, to: u64| {
             format!(
-                r#"{{"gap":{{"room":"r","from":{{"epoch":1,"offset":4}},"to":{{"epoch":{epoch},"offset":{to}}},"cause":"slow_reader"}}}}"#
+                r#"{{"gap":{{"room":"ticks-3","from":{{"epoch":1,"offset":4}},"to":{{"epoch":{epoch},"offset":{to}}},"cause":"slow_reader"}}}}"#
             )
         };
-        assert_eq!(gap(frame(1, 9).as_bytes()), Some(4));
-        assert_eq!(gap(frame(2, 3).as_bytes()), Some(2));
+        assert_eq!(gap(frame(1, 9).as_bytes()), Some((3, 4)));
+        assert_eq!(gap(frame(2, 3).as_bytes()), Some((3, 2)));
         let (mut places, mut tally) = (Places::default(), Tally::default());
         assert_eq!(numbered(frame(1, 9).as_bytes(), &mut places, &mut tally), None);
         assert_eq!(tally.announced, 4);

@@ -26,6 +26,8 @@ pub struct Target {
     pub greets: bool,
     /// On a NATS server: whether it hears [`SUBJECT`], or only speaks.
     pub listens: bool,
+    /// Of the socket, where the system's own would hide that a reader is slow.
+    pub receive_buffer: Option<usize>,
 }
 
 /// What every subscriber of a NATS server hears.
@@ -36,7 +38,14 @@ const ACCEPTED: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 impl Target {
     pub fn plain(address: SocketAddr, path: &str) -> Self {
-        Target { address, path: path.to_owned(), wire: Wire::Plain, greets: false, listens: true }
+        Target {
+            address,
+            path: path.to_owned(),
+            wire: Wire::Plain,
+            greets: false,
+            listens: true,
+            receive_buffer: None,
+        }
     }
 
     pub fn greeting(address: SocketAddr, path: &str) -> Self {
@@ -80,7 +89,11 @@ impl Target {
 /// The length of a response's head, when it is whole; an error when it is no 101, or another's.
 pub fn response_head(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-        return if bytes.len() < HEAD_MAX { Ok(None) } else { Err("a response head without an end".to_owned()) };
+        return if bytes.len() < HEAD_MAX {
+            Ok(None)
+        } else {
+            Err("a response head without an end".to_owned())
+        };
     };
     let head = String::from_utf8_lossy(&bytes[..end]);
     let status = head.lines().next().unwrap_or_default();
@@ -112,9 +125,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_as_the_server_put_it() {
-        let refused = response_head(b"HTTP/1.1 503 Service Unavailable\r\n\r\ntoo many").expect_err("refused");
+        let refused =
+            response_head(b"HTTP/1.1 503 Service Unavailable\r\n\r\ntoo many").expect_err("refused");
         assert!(refused.contains("503 Service Unavailable") && refused.contains("too many"), "{refused}");
-        let other = response_head(b"HTTP/1.1 101 Yes\r\nSec-WebSocket-Accept: x\r\n\r\n").expect_err("refused");
+        let other =
+            response_head(b"HTTP/1.1 101 Yes\r\nSec-WebSocket-Accept: x\r\n\r\n").expect_err("refused");
         assert!(other.contains("another handshake"), "{other}");
     }
 }

@@ -10,23 +10,72 @@ pub struct Scenario {
     pub in_all: bool,
 }
 
+pub mod churn;
+pub mod fanout;
+pub mod idle;
+pub mod ingest;
+pub mod iot;
+pub mod knee;
 pub mod lanes;
+pub mod many_rooms;
+pub mod market_feed;
+pub mod mixed;
 pub mod peers;
+pub mod rooms;
 pub mod sends;
+pub mod shards;
+pub mod storm;
 
+const fn scenario(name: &'static str, shows: &'static str, run: fn(&Stage) -> Result<Outcome>) -> Scenario {
+    Scenario { name, shows, run, in_all: true }
+}
+
+/// In the order in which `all` runs them.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "send-stream",
-        shows: "correlated Sends over SendStream: each waits for the upstream's echo",
-        run: sends::stream,
-        in_all: true,
-    },
-    Scenario {
-        name: "peers",
-        shows: "other people's servers beside the service, in one table; `peers nats node-ws` for some of them",
-        run: peers::run,
-        in_all: true,
-    },
+    scenario(
+        "idle",
+        "memory of idle connections in both directions, as many as the file limit allows, and their pings' CPU",
+        idle::run,
+    ),
+    scenario("send-unary", "correlated Sends, a call for each", sends::unary_calls),
+    scenario(
+        "send-stream",
+        "correlated Sends over SendStream: each waits for the upstream's echo",
+        sends::stream,
+    ),
+    scenario("send-batch", "correlated Sends, a hundred in each SendBatch", sends::batch_calls),
+    scenario("ingest", "many upstreams that talk, published to a topic, to its follower", ingest::run),
+    scenario("churn", "connections that come and go, dialled and accepted", churn::run),
+    scenario("mixed", "Sends, feeds, rooms and churn at the same time", mixed::mixed),
+    scenario(
+        "shards",
+        "two shards of one service beside two services: work for each CPU-second",
+        shards::run,
+    ),
+    scenario(
+        "fanout",
+        "one room of many members: one publish at a time, 64 in flight, and on a schedule",
+        fanout::run,
+    ),
+    scenario("many-rooms", "small rooms, each published to by calls of Rooms.Send", many_rooms::run),
+    scenario(
+        "market-feed",
+        "few hot upstreams in bursts, a room each, a thousand readers, slow ones among them",
+        market_feed::run,
+    ),
+    scenario(
+        "iot",
+        "as many devices as the file limit allows, mostly idle, a few commands a second, each answered",
+        iot::run,
+    ),
+    scenario("storm", "all clients lose their connections and come back at once", storm::run),
+    scenario(
+        "peers",
+        "other people's servers beside the service, in one table; `peers nats node-ws` takes some of them",
+        peers::run,
+    ),
+    scenario("knee", "the rate of Sends goes up until p99 breaks; then the tail at half of that", knee::run),
+    Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },
 ];
 
 #[must_use]

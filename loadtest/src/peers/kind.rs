@@ -74,7 +74,7 @@ impl Kind {
     pub fn parse(name: &str) -> Result<Self> {
         ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let names: Vec<_> = ALL.into_iter().map(Kind::name).collect();
-            Trouble::Usage(format!("--only: '{name}' is none of {}", names.join(", ")))
+            Trouble::Usage(format!("peers: '{name}' is none of {}", names.join(", ")))
         })
     }
 
@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(Kind::parse(kind.name()).expect("it has this name"), kind);
         }
         let refused = Kind::parse("rabbit").expect_err("unknown").to_string();
-        assert!(refused.contains("--only: 'rabbit'") && refused.contains("node-ws"), "{refused}");
+        assert!(refused.contains("'rabbit'") && refused.contains("node-ws"), "{refused}");
     }
 
     #[test]

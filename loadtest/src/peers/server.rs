@@ -29,8 +29,9 @@ const CHANNELS: [&str; 2] = ["peers:send", "peers:broadcast"];
 pub struct Place {
     /// The repository's folder.
     pub root: PathBuf,
-    /// The service's binary.
+    /// The service's binary, and this program's, which is the floors.
     pub service: PathBuf,
+    pub program: PathBuf,
     /// Of the server that is measured, and of everything else.
     pub served_on: Vec<usize>,
     pub beside: Vec<usize>,
@@ -55,13 +56,12 @@ enum Process {
 }
 
 impl Server {
-    /// The repository's own floors run as this very program, with `peer NAME`.
+    /// The floors run as this very program, with `peer NAME`.
     pub fn start(kind: Kind, place: &Place) -> Result<Self> {
         match kind {
             Kind::Ours | Kind::OursByGrpc => ours(kind, place),
             Kind::Raw | Kind::RawBatched | Kind::Tungstenite => {
-                let program = std::env::current_exe()?;
-                broadcast(kind, place, program.as_os_str(), &["peer".into(), kind.name().into()])
+                broadcast(kind, place, place.program.as_os_str(), &["peer".into(), kind.name().into()])
             }
             Kind::NodeWs => {
                 let script = place.root.join("loadtest/peers/ws_broadcast.mjs");

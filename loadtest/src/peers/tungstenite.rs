@@ -44,6 +44,8 @@ async fn accept() -> Result<()> {
     Ok(())
 }
 
+// What the callback may refuse with is the library's own choice.
+#[allow(clippy::result_large_err)]
 async fn serve_one(number: u64, stream: TcpStream, members: Members) {
     let mut path = String::new();
     let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);

@@ -24,7 +24,7 @@ use rustix::{
 };
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     ops::Range,
     os::fd::OwnedFd,
 };
@@ -133,6 +133,7 @@ impl Readers {
         if let Some(bytes) = target.receive_buffer {
             sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
         }
+        bind_to_share(&socket, target.address.ip(), self.all.len())?;
         match rustix::net::connect(&socket, &target.address) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(Trouble::Failed(format!("connecting to {}: {error}", target.address))),
@@ -337,6 +338,20 @@ impl Readers {
         self.all.clear();
         self.opening = 0;
     }
+}
+
+/// Connections from one address of this machine. A port is looked for among the even ones first, and
+/// when these are all taken each search walks through them.
+const OF_ONE_ADDRESS: usize = 10_000;
+
+/// To 127.0.0.1 there is a whole network of addresses to come from.
+fn bind_to_share(socket: &OwnedFd, to: IpAddr, number: usize) -> Result<()> {
+    let share = u8::try_from(number / OF_ONE_ADDRESS).unwrap_or(u8::MAX - 1);
+    if share == 0 || to != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        return Ok(());
+    }
+    let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1 + share), 0));
+    Ok(rustix::net::bind(socket, &from).map_err(io::Error::from)?)
 }
 
 /// How long a server may take nothing.

@@ -58,6 +58,7 @@ fn place(stage: &Stage) -> Result<Place> {
     Ok(Place {
         root: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
         service: stage.binary()?,
+        program: stage.program.clone(),
         served_on: cores.service,
         beside: cores.generator,
     })

@@ -9,7 +9,8 @@
 //! - [`poll`], [`frames`], [`ws`]: WebSocket with as little as it takes, many sockets on one thread.
 //! - [`metrics`]: the service's own counters, and whether its books balance.
 //! - [`goals`]: what was promised. [`report`]: what came out. [`scenarios`]: what is run.
-//! - [`peers`]: other people's servers under the same load.
+//! - [`peers`]: other people's servers under the same load. [`tools`]: other people's load generators.
+//! - [`watch`]: a live view of a running service in the terminal.
 
 pub mod children;
 pub mod clock;
@@ -32,8 +33,10 @@ pub mod schedule;
 pub mod service;
 pub mod stage;
 pub mod stop;
+pub mod tools;
 pub mod trouble;
 pub mod upstream;
+pub mod watch;
 pub mod ws;
 
 pub mod proto {

@@ -8,6 +8,7 @@ use crate::{
     children::{Child, Start},
     clock::{self, SECOND},
     report::{Outcome, Table},
+    scenarios::Scenario,
     service::Service,
     stage::{self, Stage},
     stop,
@@ -19,6 +20,22 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
+
+/// Run by name alone, never among `all`: they need what not everybody has.
+pub const SCENARIOS: &[Scenario] = &[
+    k6::scenario("k6-send", "k6: Send, a unary call and its correlated reply"),
+    k6::scenario("k6-connect", "k6: Connect and Disconnect, a socket to the upstream each"),
+    k6::scenario("k6-list", "k6: List, a page of the connections with a tag among many"),
+    k6::scenario("k6-send-stream", "k6: SendStream, many Sends on one call"),
+    k6::scenario("k6-rooms-send", "k6: Rooms.Send, each message numbered"),
+    k6::scenario("k6-rooms", "k6: many sockets in a room, each sees every number once"),
+    ghz::scenario("ghz-send", "ghz: Send, a unary call and its correlated reply"),
+    ghz::scenario("ghz-connect", "ghz: Connect, a socket to the upstream each"),
+    ghz::scenario("ghz-disconnect", "ghz: Disconnect, of connections made before"),
+    ghz::scenario("ghz-list", "ghz: List, a page of the connections with a tag among many"),
+    ghz::scenario("ghz-send-stream", "ghz: SendStream, calls of 100 Sends each"),
+    ghz::scenario("ghz-rooms-send", "ghz: Rooms.Send, each message numbered"),
+];
 
 /// What a tool may take beyond the time it was given: starting, the last answers, its summary.
 const GRACE: u64 = 60 * SECOND;
@@ -41,7 +58,9 @@ impl Program {
         if let Some(named) = env::var_os(self.variable).map(PathBuf::from) {
             return match named.is_file() {
                 true => Ok(named),
-                false => Err(Trouble::Unavailable(format!("{}: {} is no file", self.variable, named.display()))),
+                false => {
+                    Err(Trouble::Unavailable(format!("{}: {} is no file", self.variable, named.display())))
+                }
             };
         }
         let here = root().join(".cache/bin");
@@ -64,7 +83,11 @@ fn root() -> PathBuf {
 }
 
 /// What was set by a flag or a word `NAME=VALUE`, each name at most once.
-pub fn settings(stage: &Stage, flags: &[(&str, Option<String>, &str)], words: &[&str]) -> Result<Vec<(String, String)>> {
+pub fn settings(
+    stage: &Stage,
+    flags: &[(&str, Option<String>, &str)],
+    words: &[&str],
+) -> Result<Vec<(String, String)>> {
     let options = &stage.options;
     let name = &options.scenario;
     let mut found: Vec<(String, String)> = Vec::new();
@@ -82,7 +105,8 @@ pub fn settings(stage: &Stage, flags: &[(&str, Option<String>, &str)], words: &[
         }
     }
     for word in &options.words {
-        let known = word.split_once('=').filter(|(setting, value)| words.contains(setting) && !value.is_empty());
+        let known =
+            word.split_once('=').filter(|(setting, value)| words.contains(setting) && !value.is_empty());
         let Some((setting, value)) = known else {
             let all = words.join(", ");
             return Err(Trouble::Usage(format!("'{word}': {name} knows NAME=VALUE with these names: {all}")));

@@ -198,7 +198,8 @@ fn unseen(addresses: &[String]) -> Vec<Instance> {
 
 /// At all at the same time: one that does not answer keeps nobody waiting, and Ctrl-C waits for none.
 fn look(instances: &mut [Instance]) {
-    let (sender, answers) = mpsc::channel();
+    // Room for all answers: nobody waits with one.
+    let (sender, answers) = mpsc::sync_channel(instances.len());
     for (nth, instance) in instances.iter().enumerate() {
         let (sender, address) = (sender.clone(), instance.address.clone());
         // It ends within the patience of a look, and so does this process when it ends before.

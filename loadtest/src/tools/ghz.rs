@@ -3,7 +3,7 @@
 
 use super::{Ended, Program, Thresholds};
 use crate::{
-    clock::SECOND,
+    clock::{self, MILLI, SECOND},
     proto::{ConnectRequest, web_socket_manager_client::WebSocketManagerClient},
     report::{Outcome, Table},
     scenarios::Scenario,
@@ -20,6 +20,8 @@ pub const PROGRAM: Program =
     Program { name: "ghz", variable: "WSM_GHZ", module: "github.com/bojand/ghz/cmd/ghz@v0.120.0" };
 /// Of what is made for ghz, so that a call can be about these alone.
 const TAG: (&str, &str) = ("made-for", "ghz");
+/// For what the service counts a moment after it has answered.
+const PATIENCE: u64 = 2 * SECOND;
 const CONNECTIONS_MAX: u64 = 1_000_000;
 
 /// What a configuration needs and must hold, as it stands in `thresholds.json`.
@@ -85,13 +87,8 @@ fn run(stage: &Stage) -> Result<Outcome> {
     outcome.fact("calls", total);
     outcome.fact("calls a second", rate);
     judge(&ended, fs::read_to_string(&result).ok(), &wanted, (rate, total), &mut outcome);
-    if let (Some(counter), Some(before), Some(after)) = (&wanted.counted, before, counted(&service, &wanted)?) {
-        let (found, meant) = (after - before, total * counter.each);
-        outcome.fact("counted by the service", super::figure(found));
-        if found != meant as f64 && !stop::asked() {
-            let Counted { metric, label, .. } = counter;
-            outcome.failures.push(format!("{metric}{{{label}}} grew by {found}, not by {meant}"));
-        }
+    if let (Some(counter), Some(before)) = (&wanted.counted, before) {
+        grown(&service, counter, before, total * counter.each, &mut outcome)?;
     }
     super::close(stage, service, &mut outcome)?;
     Ok(outcome)
@@ -143,7 +140,8 @@ pub(super) fn wanted(all: &Value, name: &str) -> Result<Wanted> {
 fn changed(mut wanted: Wanted, settings: &[(String, String)]) -> Result<Wanted> {
     for (name, value) in settings {
         let number = value.parse::<f64>().ok().filter(|number| *number > 0.0);
-        let number = number.ok_or_else(|| Trouble::Usage(format!("{name}: '{value}' is not a number above 0")))?;
+        let number =
+            number.ok_or_else(|| Trouble::Usage(format!("{name}: '{value}' is not a number above 0")))?;
         match name.as_str() {
             "P99_MS" => wanted.p99_ms = number,
             "RATE_SHARE" => wanted.rate_share = number,
@@ -160,7 +158,8 @@ fn calls(config: &Value, settings: &[(String, String)], seconds: u64) -> Result<
         Some(text) => text.parse().ok().filter(|rate| *rate > 0),
         None => config["rps"].as_u64().filter(|rate| *rate > 0),
     };
-    let rate: u64 = rate.ok_or_else(|| Trouble::Usage("--rate: ghz wants a whole number of calls a second".to_owned()))?;
+    let rate: u64 =
+        rate.ok_or_else(|| Trouble::Usage("--rate: ghz wants a whole number of calls a second".to_owned()))?;
     Ok((rate, rate * seconds))
 }
 
@@ -201,6 +200,24 @@ fn prepare(service: &Service, upstream: &Upstream, wanted: &Wanted, total: u64) 
 fn counted(service: &Service, wanted: &Wanted) -> Result<Option<f64>> {
     let Some(Counted { metric, label, .. }) = &wanted.counted else { return Ok(None) };
     Ok(Some(service.scrape()?.sum_where(metric, label)))
+}
+
+/// Waits a little for what the service has done and not counted yet.
+fn grown(service: &Service, counter: &Counted, before: f64, meant: u64, outcome: &mut Outcome) -> Result<()> {
+    let Counted { metric, label, .. } = counter;
+    let give_up = clock::now() + PATIENCE;
+    loop {
+        let grown = service.scrape()?.sum_where(metric, label) - before;
+        if grown < meant as f64 && clock::now() < give_up && !stop::asked() {
+            clock::sleep(MILLI * 20);
+            continue;
+        }
+        outcome.fact("counted by the service", super::figure(grown));
+        if grown != meant as f64 && !stop::asked() {
+            outcome.failures.push(format!("{metric}{{{label}}} grew by {grown}, not by {meant}"));
+        }
+        return Ok(());
+    }
 }
 
 fn judge(ended: &Ended, result: Option<String>, wanted: &Wanted, calls: (u64, u64), outcome: &mut Outcome) {

@@ -30,7 +30,12 @@ const SCRIPTS: &[Script] = &[
     Script { name: "connect", connections: "", bytes: "", words: &["P99_MS", "VUS"] },
     Script { name: "list", connections: "CONNECTIONS", bytes: "", words: &["P99_MS", "VUS"] },
     Script { name: "send-stream", connections: "CONNECTIONS", bytes: "", words: &["P99_MS", "STREAMS"] },
-    Script { name: "rooms-send", connections: "", bytes: "PAYLOAD_BYTES", words: &["P99_MS", "ROOMS", "VUS"] },
+    Script {
+        name: "rooms-send",
+        connections: "",
+        bytes: "PAYLOAD_BYTES",
+        words: &["P99_MS", "ROOMS", "VUS"],
+    },
     Script { name: "rooms", connections: "MEMBERS", bytes: "PAYLOAD_BYTES", words: &["P99_MS", "POST"] },
 ];
 
@@ -105,7 +110,8 @@ fn judge(ended: &Ended, summary: &Path, outcome: &mut Outcome) {
 pub(super) fn tell(summary: &Value, outcome: &mut Outcome) {
     let mut thresholds = Thresholds::default();
     let mut counts = Table::new("counted by k6", &["what", "count"]);
-    let mut latencies = Table::new("latencies by k6, ms", &["of", "p50", "p90", "p95", "p99", "p99.9", "max"]);
+    let mut latencies =
+        Table::new("latencies by k6, ms", &["of", "p50", "p90", "p95", "p99", "p99.9", "max"]);
     for (name, metric) in summary["metrics"].as_object().into_iter().flatten() {
         let number = |field: &str| metric[field].as_f64();
         if let Some(count) = number("count") {

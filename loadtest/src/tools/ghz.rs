@@ -22,6 +22,8 @@ pub const PROGRAM: Program =
 const TAG: (&str, &str) = ("made-for", "ghz");
 /// For what the service counts a moment after it has answered.
 const PATIENCE: u64 = 2 * SECOND;
+/// Characters of an error that are shown.
+const ERROR_MAX: usize = 120;
 const CONNECTIONS_MAX: u64 = 1_000_000;
 
 /// What a configuration needs and must hold, as it stands in `thresholds.json`.
@@ -83,6 +85,8 @@ fn run(stage: &Stage) -> Result<Outcome> {
     })?;
     let mut outcome = Outcome::new(&options.scenario);
     outcome.nanos = nanos;
+    outcome.fact("service", service.at.grpc);
+    outcome.fact("upstream", upstream.address);
     outcome.fact("call", config["call"].as_str().unwrap_or_default());
     outcome.fact("calls", total);
     outcome.fact("calls a second", rate);
@@ -250,7 +254,7 @@ pub(super) fn tell(result: &Value, wanted: &Wanted, (rate, total): (u64, u64), o
         codes.row(&[code.clone(), count.to_string()]);
     }
     for (error, count) in result["errorDistribution"].as_object().into_iter().flatten() {
-        codes.row(&[error.clone(), count.to_string()]);
+        codes.row(&[error.chars().take(ERROR_MAX).collect(), count.to_string()]);
     }
     let fine = result["statusCodeDistribution"]["OK"].as_u64().unwrap_or(0);
     let reached = result["rps"].as_f64().unwrap_or(0.0);
@@ -258,7 +262,7 @@ pub(super) fn tell(result: &Value, wanted: &Wanted, (rate, total): (u64, u64), o
     let mut thresholds = Thresholds::default();
     thresholds.add(outcome, "calls that are OK", &format!("= {total}"), &fine.to_string(), fine == total);
     let found = p99.map_or("-".to_owned(), super::figure);
-    let most = format!("<= {} ms", super::figure(wanted.p99_ms));
+    let most = format!("<= {} ms", wanted.p99_ms);
     thresholds.add(outcome, "p99", &most, &found, p99.is_some_and(|p99| p99 <= wanted.p99_ms));
     let wanted = format!(">= {}", super::figure(least));
     thresholds.add(outcome, "calls a second", &wanted, &super::figure(reached), reached >= least);

@@ -1,8 +1,9 @@
 use super::{
+    Program,
     ghz::{self, Connections, Counted, Wanted},
     k6,
 };
-use crate::{options::Options, report::Outcome, stage::Stage};
+use crate::{options::Options, report::Outcome, stage::Stage, trouble::EXIT_UNAVAILABLE};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
 
@@ -129,4 +130,14 @@ fn what_ghz_reports_is_held_against_what_was_wanted() {
     let wanted = Wanted { p99_ms: 1.0, rate_share: 1.0, connections: Connections::Total, counted: None };
     ghz::tell(&json!({}), &wanted, (1, 1), &mut empty);
     assert_eq!(empty.failures.len(), 3, "nothing counts as nothing: {:?}", empty.failures);
+}
+
+#[test]
+fn a_tool_that_is_not_there_is_said_with_the_way_to_get_it() {
+    let program =
+        Program { name: "no-such-tool", variable: "WSM_NO_SUCH_TOOL", module: "example.org/tool@v1" };
+    let why = program.find().unwrap_err();
+    assert_eq!(why.code(), EXIT_UNAVAILABLE);
+    let why = why.to_string();
+    assert!(why.contains("go install example.org/tool@v1") && why.contains("WSM_NO_SUCH_TOOL"), "{why}");
 }

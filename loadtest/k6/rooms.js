@@ -55,10 +55,15 @@ export function members({ room }) {
 
 // One socket, which leaves when it has heard the last message.
 function member(room) {
-  const socket = new WebSocket(`${HTTP.replace(/^http/, 'ws')}/ws/${room}`, 'wsm.rooms.v1');
+  const address = `${HTTP.replace(/^http/, 'ws')}/ws/${room}`;
+  const socket = new WebSocket(address, 'wsm.rooms.v1', { headers: callOptions().metadata });
   let last;
   let count = 0;
+  let opened = false;
   let over = false;
+  socket.onopen = () => {
+    opened = true;
+  };
   socket.onmessage = ({ data }) => {
     const heard = now();
     const frame = JSON.parse(data);
@@ -78,6 +83,8 @@ function member(room) {
     latency.add(heard - due);
   };
   socket.onerror = ({ error }) => {
+    // Nobody else would come in either.
+    if (!opened) exec.test.abort(`no way in at ${address}: ${error}; see WSM_HTTP and WSM_TOKEN`);
     check(error, { 'a socket has no error': () => false });
     console.error(`a socket: ${error}`);
   };

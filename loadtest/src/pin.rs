@@ -33,6 +33,15 @@ impl Cores {
         }
     }
 
+    #[must_use]
+    pub fn says(&self) -> String {
+        if self.service.is_empty() {
+            return format!("{} for all", allowed().len());
+        }
+        let list = |cores: &[usize]| cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        format!("{} service, {} the rest", list(&self.service), list(&self.generator))
+    }
+
     /// `none`, or two lists with a colon between: `0:1`, `0,1:2,3`.
     pub fn parse(text: &str) -> Result<Self> {
         if text == "none" {

@@ -1,11 +1,21 @@
-//! Connections that the service dials for a scenario.
+//! What most scenarios stand on: a service, an upstream, connections between them, and calls that are
+//! made when they are due.
 
 use crate::{
+    clock::{SECOND, Timer, now},
+    metrics::Scrape,
     proto::{ConnectRequest, web_socket_manager_client::WebSocketManagerClient},
+    report::Outcome,
+    sample::Watched,
+    schedule::Schedule,
+    service::Service,
+    stage::Stage,
     stop,
     trouble::{Result, Trouble},
+    upstream::{Manner, Upstream},
 };
-use tokio::task::JoinSet;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{runtime::Runtime, task::JoinSet};
 use tonic::transport::Channel;
 
 /// Connects under way at once.
@@ -32,15 +42,102 @@ pub async fn connect(channel: &Channel, requests: Vec<ConnectRequest>) -> Result
     }
 }
 
-/// Connections to one kind of upstream.
-#[must_use]
-pub fn to(upstream: &crate::upstream::Upstream, kind: &str, count: usize) -> Vec<ConnectRequest> {
-    (0..count)
-        .map(|number| ConnectRequest { url: upstream.url(kind, number), ..ConnectRequest::default() })
-        .collect()
+/// Calls that wait for their answers. More would be a queue in the generator: what is due then is
+/// late, and said to be.
+const UNDER_WAY_MAX: usize = 10_000;
+/// Operations in a row before others of the runtime have their turn.
+const ROW: u64 = 32;
+/// Longer than the service's own patience.
+const PATIENCE: u64 = 15 * SECOND;
+
+/// Begins an operation whenever one is due, whatever became of those before. Returns when all ended.
+pub async fn dispatch<F>(schedule: Schedule, mut begin: impl FnMut(u64, u64) -> F) -> Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut under_way = JoinSet::new();
+    let mut timer = Timer::new()?;
+    for number in 0..schedule.total() {
+        let due = schedule.due(number);
+        timer.until(due).await;
+        if stop::asked() {
+            break;
+        }
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() >= UNDER_WAY_MAX {
+            under_way.join_next().await;
+        }
+        under_way.spawn(begin(number, due));
+        if number % ROW == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let give_up = Duration::from_nanos(schedule.end().saturating_sub(now()) + PATIENCE);
+    let all = async { while under_way.join_next().await.is_some() {} };
+    tokio::time::timeout(give_up, all)
+        .await
+        .map_err(|_| Trouble::Failed("calls were not answered in time".to_owned()))
 }
 
 /// One thread, no stealing: what the generator takes stays small and on its core.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
+pub fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Connections of one kind to the upstream.
+pub struct Doors<'a> {
+    /// `echo`, `feed` or `quiet`.
+    pub kind: &'a str,
+    pub count: usize,
+    /// Of the service.
+    pub flags: &'a [&'a str],
+}
+
+/// A service with connections to an upstream, and a way to call it.
+pub struct House {
+    pub service: Service,
+    pub upstream: Upstream,
+    pub runtime: Arc<Runtime>,
+    pub channel: Channel,
+    pub ids: Vec<String>,
+    /// The service's counters before the load.
+    pub before: Scrape,
+}
+
+impl House {
+    /// `change` sees each Connect before it is made. Puts the machine's noise and cores into the outcome.
+    pub fn open(
+        stage: &Stage,
+        outcome: &mut Outcome,
+        doors: Doors,
+        change: impl Fn(&mut ConnectRequest),
+    ) -> Result<Self> {
+        crate::limits::need_files(doors.count as u64, &format!("{} connections", doors.count))?;
+        let service = stage.service(doors.flags)?;
+        let upstream = stage.upstream(Manner::default())?;
+        outcome.fact("shards", stage.shards());
+        outcome.fact("cores", stage.cores(stage.shards()).says());
+        outcome.noise = Some(stage.noise());
+        let runtime = Arc::new(runtime()?);
+        let requests: Vec<ConnectRequest> = (0..doors.count)
+            .map(|number| {
+                let mut request =
+                    ConnectRequest { url: upstream.url(doors.kind, number), ..ConnectRequest::default() };
+                change(&mut request);
+                request
+            })
+            .collect();
+        let (channel, ids) = runtime.block_on(async {
+            let channel = service.channel().await?;
+            let ids = connect(&channel, requests).await?;
+            Ok::<_, Trouble>((channel, ids))
+        })?;
+        let before = service.scrape()?;
+        Ok(House { service, upstream, runtime, channel, ids, before })
+    }
+
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched> {
+        self.service.watched().into_iter().chain([self.upstream.watched()]).collect()
+    }
 }

@@ -10,15 +10,44 @@ pub struct Scenario {
     pub in_all: bool,
 }
 
+pub mod churn;
+pub mod idle;
+pub mod ingest;
+pub mod knee;
 pub mod lanes;
+pub mod mixed;
 pub mod sends;
+pub mod shards;
 
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "send-stream",
-    shows: "correlated Sends over SendStream: each waits for the upstream's echo",
-    run: sends::stream,
-    in_all: true,
-}];
+const fn scenario(name: &'static str, shows: &'static str, run: fn(&Stage) -> Result<Outcome>) -> Scenario {
+    Scenario { name, shows, run, in_all: true }
+}
+
+/// In the order in which `all` runs them.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "idle",
+        "memory of idle connections in both directions, as many as the file limit allows, and their pings' CPU",
+        idle::run,
+    ),
+    scenario("send-unary", "correlated Sends, a call for each", sends::unary_calls),
+    scenario(
+        "send-stream",
+        "correlated Sends over SendStream: each waits for the upstream's echo",
+        sends::stream,
+    ),
+    scenario("send-batch", "correlated Sends, a hundred in each SendBatch", sends::batch_calls),
+    scenario("ingest", "many upstreams that talk, published to a topic, to its follower", ingest::run),
+    scenario("churn", "connections that come and go, dialled and accepted", churn::run),
+    scenario("mixed", "Sends, feeds, rooms and churn at the same time", mixed::mixed),
+    scenario(
+        "shards",
+        "two shards of one service beside two services: work for each CPU-second",
+        shards::run,
+    ),
+    scenario("knee", "the rate of Sends goes up until p99 breaks; then the tail at half of that", knee::run),
+    Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },
+];
 
 /// Ours, and other people's tools.
 pub fn every() -> impl Iterator<Item = &'static Scenario> {

@@ -1,0 +1,177 @@
+//! What connections cost that do nothing: memory for each, in both directions, and the CPU of their pings.
+
+use super::lanes;
+use crate::{
+    clock::{self, MILLI, SECOND},
+    goals::{Id, Reached},
+    limits,
+    metrics::Check,
+    proto::ConnectRequest,
+    report::{Outcome, Table},
+    sample,
+    service::{Service, Wanted},
+    stage::{self, Measure, Stage},
+    stop,
+    trouble::{Result, Trouble},
+    upstream::Manner,
+    ws::{Crowd, Seen},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Opened before the baseline: tables and buffers that are there once, however many connections.
+const WARM: usize = 600;
+/// Left of the file limit for all else.
+const LESS: usize = 500;
+/// The service's own interval between two pings of a connection.
+const PING: u64 = 25;
+const KIB: f64 = 1024.0;
+
+/// Dirty memory that no longer changes, or what it is when patience ends.
+fn settled(pid: u32) -> u64 {
+    let (mut last, give_up) = (0, clock::now() + 5 * SECOND);
+    loop {
+        let now = sample::private_dirty(pid).unwrap_or(0);
+        if now.abs_diff(last) < 64 * 1024 || clock::now() > give_up || stop::asked() {
+            return now;
+        }
+        last = now;
+        clock::sleep(300 * MILLI);
+    }
+}
+
+fn service(stage: &Stage, connections: usize) -> Result<(Service, bool)> {
+    if stage.options.address.is_some() {
+        return Ok((stage.service(&[])?, false));
+    }
+    let cores = stage.cores(stage.shards());
+    crate::pin::stay_on(&cores.generator);
+    let most = connections.max(1000).to_string();
+    let service = stage.start(&Wanted {
+        name: "service",
+        program: &stage.binary()?,
+        shards: stage.shards(),
+        cores: &cores.service,
+        small_pages: true,
+        flags: &["--max-connections", &most],
+    })?;
+    Ok((service, true))
+}
+
+pub fn run(stage: &Stage) -> Result<Outcome> {
+    let most = usize::try_from(limits::files()).unwrap_or(usize::MAX).saturating_sub(LESS);
+    let total = stage.options.connections.unwrap_or(most.min(200_000));
+    // In the service all of them are in one process.
+    limits::need_files(total as u64, &format!("{total} connections"))?;
+    let warm = WARM.min(total / 4);
+    let each = (total / 2).saturating_sub(warm).max(1);
+    let mut outcome = Outcome::new("idle");
+    outcome.fact("connections", total);
+    outcome.fact("accepted", each + warm);
+    outcome.fact("dialled", each + warm);
+    outcome.fact("ping interval", format!("{PING} s"));
+    outcome.notes.push(
+        "memory is what the service keeps dirty, without huge pages, for each connection after the first \
+         few hundred of its kind"
+            .to_owned(),
+    );
+    let (mut service, own) = service(stage, total)?;
+    let upstream = stage.upstream(Manner::default())?;
+    let runtime = lanes::runtime()?;
+    let channel = runtime.block_on(service.channel())?;
+    let before = service.scrape()?;
+    let mut crowd = Crowd::new(service.at.http)?;
+    let mut ended = 0u64;
+    let mut open = |crowd: &mut Crowd, count: usize| {
+        stage.progress.tick(|| format!("idle: {count} clients come in"));
+        let paths = (0..count).map(|_| "/ws/idle".to_owned());
+        crowd.open(paths, None, &mut |_, seen, _| ended += u64::from(matches!(seen, Seen::Closed(_))))
+    };
+    let dial = |from: usize, count: usize| {
+        stage.progress.tick(|| format!("idle: {count} connections are dialled"));
+        let requests = (from..from + count)
+            .map(|number| ConnectRequest { url: upstream.url("quiet", number), ..ConnectRequest::default() });
+        runtime.block_on(lanes::connect(&channel, requests.collect())).map(drop)
+    };
+    let pid = service.pid();
+    let dirty = || pid.map_or(0, settled);
+    open(&mut crowd, warm)?;
+    dial(0, warm)?;
+    let bare = dirty();
+    open(&mut crowd, each)?;
+    let with_clients = dirty();
+    dial(warm, each)?;
+    let with_all = dirty();
+    let watched = service.watched().into_iter().chain([upstream.watched()]).collect();
+    let measure = stage.measure_after(0, &["idle"], watched, stage.options.length(PING, 2 * PING));
+    let (pongs, crowd) = pings(stage, &measure, crowd)?;
+    measure.into(&mut outcome);
+    outcome.operations.clear();
+    outcome.behind = None;
+    let later = dirty();
+    let kib = |from: u64, to: u64| to.saturating_sub(from) as f64 / KIB / each as f64;
+    let (accepted, dialled) = (kib(bare, with_clients), kib(with_clients, with_all));
+    let mean = later.saturating_sub(bare) as f64 / KIB / (2 * each) as f64;
+    let mut table = Table::new("Memory of a connection", &["direction", "KiB"]);
+    table.row(&["accepted".into(), format!("{accepted:.2}")]);
+    table.row(&["dialled".into(), format!("{dialled:.2}")]);
+    table.row(&["both, after the pings".into(), format!("{mean:.2}")]);
+    outcome.tables.push(table);
+    books(&service, &before, &crowd, 2 * (each + warm), ended + pongs, &mut outcome)?;
+    if own && !outcome.partial {
+        let used = outcome.processes[0].cores(outcome.nanos) * 100.0;
+        let figure = format!("{accepted:.2} KiB accepted, {dialled:.2} KiB dialled, of {total}");
+        outcome.goals.push(Reached::new(Id::IdleMemory, accepted <= 2.5 && dialled <= 2.5, figure));
+        let figure = format!("{used:.2} % of a core for {total}");
+        outcome.goals.push(Reached::new(Id::IdleCpu, used <= 1.0, figure));
+    }
+    service.end()?;
+    Ok(outcome)
+}
+
+/// Lets pings come and go for as long as is measured. How many clients were closed meanwhile.
+fn pings(stage: &Stage, measure: &Measure, mut crowd: Crowd) -> Result<(u64, Crowd)> {
+    let (end, closed) = (measure.end, Arc::new(AtomicU64::new(0)));
+    let count = closed.clone();
+    let crowd = stage.watch("idle", measure, move || {
+        while clock::now() < end && !stop::asked() {
+            crowd.poll(end.min(clock::now() + SECOND / 5), &mut |_, seen, _| {
+                if matches!(seen, Seen::Closed(_)) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })?;
+        }
+        Ok::<_, Trouble>(crowd)
+    })?;
+    Ok((closed.load(Ordering::Relaxed), crowd))
+}
+
+fn books(
+    service: &Service,
+    before: &crate::metrics::Scrape,
+    crowd: &Crowd,
+    wanted: usize,
+    closed: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let (after, books) = stage::settle(service, SECOND)?;
+    outcome.books.extend(books);
+    let more = |name: &str| after.sum(name) - before.sum(name);
+    let connected = after.sum_where("wsm_connections", "status=\"connected\"")
+        - before.sum_where("wsm_connections", "status=\"connected\"");
+    let pings = after.sum_where("wsm_pings_total", "direction=\"out\"")
+        - before.sum_where("wsm_pings_total", "direction=\"out\"");
+    outcome.notes.push(format!("{pings} pings sent, {} pongs received", more("wsm_pongs_received_total")));
+    outcome.books.push(Check::new(
+        "clients",
+        ("accepted and open at the service", more("wsm_accepted_connections")),
+        &[("open here".to_owned(), crowd.open_now() as f64)],
+    ));
+    outcome.notes.push(format!("{connected} connections are connected, of {wanted}"));
+    if closed > 0 {
+        outcome.failures.push(format!("{closed} idle clients were closed"));
+    }
+    Ok(())
+}

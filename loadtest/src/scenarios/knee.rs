@@ -1,0 +1,146 @@
+//! How much it takes: the rate goes up until the tail breaks, and then half of that is looked at closely.
+
+use super::{
+    lanes::{Doors, House},
+    sends::{self, Load},
+};
+use crate::{
+    clock::{MILLI, SECOND, human},
+    goals::{Id, Reached},
+    report::{Outcome, Table},
+    stage::Stage,
+    stop,
+    trouble::Result,
+};
+use std::sync::atomic::Ordering;
+
+/// A p99 above this is broken.
+const BOUND: u64 = 5 * MILLI;
+const FIRST: f64 = 10_000.0;
+const GROWTH: f64 = 1.5;
+/// More would be no service that we know.
+const RATE_MAX: f64 = 5_000_000.0;
+/// Between the last rate that held and the first that did not.
+const HALVINGS: usize = 2;
+const BREATH: u64 = SECOND / 2;
+
+struct Step {
+    rate: f64,
+    holds: bool,
+    outcome: Outcome,
+    issued: u64,
+}
+
+fn step(stage: &Stage, house: &House, rate: f64, nanos: u64, bytes: usize) -> Result<Step> {
+    let measure = stage.measure_after(BREATH, &["Send"], house.watched(), nanos);
+    let load = Load::new(&measure, &house.ids, bytes);
+    let issued = load.issued.clone();
+    let (runtime, channel, schedule) = (house.runtime.clone(), house.channel.clone(), measure.schedule(rate));
+    let what = format!("knee at {rate:.0} a second");
+    stage.watch(&what, &measure, move || runtime.block_on(sends::over_streams(channel, load, schedule)))?;
+    let mut outcome = Outcome::new("knee");
+    measure.into(&mut outcome);
+    let send = &outcome.operations[0];
+    // What was due and came late is in the tail; what never came is a failure.
+    let holds = send.at(0.99) <= BOUND && send.failed() == 0;
+    Ok(Step { rate, holds, outcome, issued: issued.load(Ordering::Relaxed) })
+}
+
+pub fn run(stage: &Stage) -> Result<Outcome> {
+    let options = &stage.options;
+    let (count, bytes) = (options.connections.unwrap_or(64), options.bytes.unwrap_or(128));
+    let mut head = Outcome::new("knee");
+    let mut house = House::open(stage, &mut head, Doors { kind: "echo", count, flags: &[] }, |_| {})?;
+    let nanos = options.length(2, 10);
+    let mut table =
+        Table::new("Rates", &["a second", "done", "p50", "p99", "p99.9", "service cores", "holds"]);
+    let (mut held, mut broke, mut issued, mut answered) = (0.0, None, 0, 0);
+    let mut rate = options.rate.unwrap_or(FIRST);
+    let mut halvings = 0;
+    while !stop::asked() && rate < RATE_MAX && halvings <= HALVINGS {
+        let step = step(stage, &house, rate, nanos, bytes)?;
+        let send = &step.outcome.operations[0];
+        table.row(&[
+            format!("{:.0}", step.rate),
+            format!("{:.0}", step.outcome.rate(send)),
+            human(send.at(0.5)),
+            human(send.at(0.99)),
+            human(send.at(0.999)),
+            step.outcome.processes.first().map_or(String::new(), |it| format!("{:.2}", it.cores(nanos))),
+            if step.holds { "yes" } else { "no" }.to_owned(),
+        ]);
+        issued += step.issued;
+        answered += send.done() + send.failed() + send.warm;
+        if step.holds {
+            held = step.rate;
+        } else {
+            broke = Some(step.rate);
+        }
+        rate = match broke {
+            None => step.rate * GROWTH,
+            // Not even the first: lower.
+            Some(broke) if held == 0.0 => broke / 2.0,
+            Some(broke) => {
+                halvings += 1;
+                f64::midpoint(held, broke)
+            }
+        };
+        if held == 0.0 && rate < 100.0 {
+            break;
+        }
+    }
+    let mut outcome = Outcome::new("knee");
+    if held > 0.0 && !stop::asked() {
+        let half = step(stage, &house, held / 2.0, options.length(2, 10) * 4, bytes)?;
+        issued += half.issued;
+        let send = &half.outcome.operations[0];
+        answered += send.done() + send.failed() + send.warm;
+        goals(&half.outcome, held, &mut outcome, &half);
+        outcome = Outcome { goals: outcome.goals, notes: outcome.notes, ..half.outcome };
+    } else if !stop::asked() {
+        outcome.failures.push(format!("no rate holds p99 <= {}", human(BOUND)));
+    }
+    outcome.partial |= stop::asked();
+    outcome.facts.clone_from(&head.facts);
+    outcome.fact("connections", count);
+    outcome.fact("bytes", bytes);
+    outcome.fact("bound", format!("p99 <= {}", human(BOUND)));
+    outcome.noise = head.noise;
+    outcome.tables.push(table);
+    books(&house, issued, answered, &mut outcome)?;
+    house.service.end()?;
+    Ok(outcome)
+}
+
+fn goals(half: &Outcome, knee: f64, outcome: &mut Outcome, step: &Step) {
+    let send = &half.operations[0];
+    let (p99, p999) = (send.at(0.99), send.at(0.999));
+    outcome.notes.push(format!(
+        "the knee is at {knee:.0} a second; at half of it, {:.0}: p50 {}, p99 {}, p99.9 {}",
+        step.rate,
+        human(send.at(0.5)),
+        human(p99),
+        human(p999)
+    ));
+    let figure = |value: u64| format!("{} at {:.0} a second, knee {knee:.0}", human(value), step.rate);
+    outcome.goals.push(Reached::new(Id::HalfKneeP99, p99 <= MILLI, figure(p99)));
+    outcome.goals.push(Reached::new(Id::HalfKneeP999, p999 <= 3 * MILLI, figure(p999)));
+}
+
+fn books(house: &House, issued: u64, answered: u64, outcome: &mut Outcome) -> Result<()> {
+    use crate::metrics::Check;
+    let (after, books) = crate::stage::settle(&house.service, 2 * SECOND)?;
+    outcome.books.extend(books);
+    let more = |name: &str| after.sum(name) - house.before.sum(name);
+    outcome.books.push(Check::new(
+        "Sends, the generator's count beside the service's",
+        ("issued", issued as f64),
+        &[
+            ("accepted".to_owned(), more("wsm_sends_accepted_total")),
+            ("refused".to_owned(), more("wsm_sends_refused_total")),
+        ],
+    ));
+    let answered = [("answered".to_owned(), answered as f64)];
+    outcome.books.push(Check::new("Sends, issued and answered", ("issued", issued as f64), &answered));
+    Ok(())
+}

@@ -118,6 +118,20 @@ def test_a_threshold_that_cannot_hold_fails_the_run(tmp_path, name):
     nobody_is_left(outcome["facts"])
 
 
+@pytest.mark.parametrize("name", ["k6-send", "ghz-send", "ghz-connect"])
+def test_a_service_that_runs_is_used_and_left_as_it_was(tmp_path, service, name):
+    def connections():
+        return json.loads(service.request("/v1/connections")[2])["total"]
+
+    before = connections()
+    addresses = [service.grpc, *(address.removeprefix("http://") for address in (service.http, service.admin))]
+    rate = ["--rate", 10] + (["RATE_SHARE=0.01"] if name.startswith("ghz") else [])
+    ran = run(name, "--json", "--out", tmp_path, "--address", ",".join(addresses), *SLOW, *rate)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert service.grpc in told(ran.stdout)["facts"].values()
+    assert connections() == before
+
+
 def test_calls_that_fail_fail_the_run(tmp_path):
     # A service that may not dial this machine.
     strict = tmp_path / "strict"

@@ -98,6 +98,18 @@ def test_one_table_says_what_the_metrics_say(service, connection):
     assert float(value) * UNITS[unit] == pytest.approx(quantile(service, "wsm_send_seconds", 0.99), rel=0.01)
 
 
+def test_every_metric_that_is_shown_is_there(service):
+    """A metric that got another name would just be missing from the view."""
+    lines = get(service.admin + "/metrics")[1].decode().splitlines()
+    there = {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+    folder = ROOT / "loadtest/src"
+    sources = [folder / "watch/view.rs", folder / "watch/figures.rs", folder / "tools.rs"]
+    sources.append(ROOT / "loadtest/ghz/thresholds.json")
+    named = {name for source in sources for name in re.findall(r'"(wsm_[a-z_]+[a-z])"', source.read_text())}
+    shown = {re.sub("_(bucket|count|sum)$", "", name) for name in named}
+    assert len(shown) > 40 and shown <= there, shown - there
+
+
 def test_rates_are_those_of_the_time_between_two_looks(service, connection):
     over = threading.Event()
     failed = []

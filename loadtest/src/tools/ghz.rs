@@ -4,7 +4,7 @@
 use super::{Ended, Program, Thresholds};
 use crate::{
     clock::{self, MILLI, SECOND},
-    proto::{ConnectRequest, web_socket_manager_client::WebSocketManagerClient},
+    proto::{ConnectRequest, DisconnectRequest, web_socket_manager_client::WebSocketManagerClient},
     report::{Outcome, Table},
     scenarios::Scenario,
     service::Service,
@@ -14,10 +14,13 @@ use crate::{
     upstream::{Manner, Upstream},
 };
 use serde_json::Value;
-use std::fs;
+use std::{fs, path::Path};
+use tonic::Code;
 
 pub const PROGRAM: Program =
     Program { name: "ghz", variable: "WSM_GHZ", module: "github.com/bojand/ghz/cmd/ghz@v0.120.0" };
+/// The call that makes connections itself.
+const CONNECT: &str = "virtufin.WebSocketManager/Connect";
 /// Of what is made for ghz, so that a call can be about these alone.
 const TAG: (&str, &str) = ("made-for", "ghz");
 /// For what the service counts a moment after it has answered.
@@ -56,45 +59,90 @@ pub const fn scenario(name: &'static str, shows: &'static str) -> Scenario {
     Scenario { name, shows, run, in_all: false }
 }
 
+/// One run: which configuration, how much of it, and what it must hold.
+struct Plan {
+    name: String,
+    config: Value,
+    wanted: Wanted,
+    rate: u64,
+    total: u64,
+}
+
+impl Plan {
+    fn of(stage: &Stage) -> Result<Plan> {
+        let options = &stage.options;
+        let name = options.scenario.strip_prefix("ghz-").unwrap_or_default();
+        let flags = [
+            ("--rate", options.rate.map(|rate| rate.to_string()), "RATE"),
+            ("--connections", options.connections.map(|count| count.to_string()), ""),
+            ("--bytes", options.bytes.map(|bytes| bytes.to_string()), ""),
+        ];
+        let settings = super::settings(stage, &flags, &["P99_MS", "RATE_SHARE"])?;
+        let config = read(&format!("{name}.json"))?;
+        let wanted = changed(wanted(&read("thresholds.json")?, name)?, &settings)?;
+        let (rate, total) = calls(&config, &settings, options.length(5, 30) / SECOND)?;
+        Ok(Plan { name: name.to_owned(), config, wanted, rate, total })
+    }
+
+    /// Connections that are there before the calls.
+    fn prepared(&self) -> u64 {
+        match self.wanted.connections {
+            Connections::Fixed(count) => count,
+            Connections::Total => self.total,
+        }
+    }
+
+    /// Connections that may be there after them.
+    fn made(&self) -> u64 {
+        if self.config["call"] == CONNECT { self.total } else { self.prepared() }
+    }
+}
+
 fn run(stage: &Stage) -> Result<Outcome> {
-    let options = &stage.options;
-    let name = options.scenario.strip_prefix("ghz-").unwrap_or_default();
-    let flags = [
-        ("--rate", options.rate.map(|rate| rate.to_string()), "RATE"),
-        ("--connections", options.connections.map(|count| count.to_string()), ""),
-        ("--bytes", options.bytes.map(|bytes| bytes.to_string()), ""),
-    ];
-    let settings = super::settings(stage, &flags, &["P99_MS", "RATE_SHARE"])?;
-    let config = read(&format!("{name}.json"))?;
-    let wanted = changed(wanted(&read("thresholds.json")?, name)?, &settings)?;
-    let (rate, total) = calls(&config, &settings, options.length(5, 30) / SECOND)?;
+    let plan = Plan::of(stage)?;
     let program = PROGRAM.find()?;
     let service = stage.service(&[])?;
     let upstream = stage.upstream(Manner::default())?;
-    prepare(&service, &upstream, &wanted, total)?;
+    let outcome = measure(stage, &plan, &program, &service, &upstream);
+    // Nothing of this run stays in a service that goes on.
+    if service.pid().is_none() {
+        forget(&service, plan.made())?;
+    }
+    let mut outcome = outcome?;
+    super::close(stage, service, &mut outcome)?;
+    Ok(outcome)
+}
 
+fn measure(
+    stage: &Stage,
+    plan: &Plan,
+    program: &Path,
+    service: &Service,
+    upstream: &Upstream,
+) -> Result<Outcome> {
+    let Plan { name, config, wanted, rate, total } = plan;
+    prepare(service, upstream, plan.prepared())?;
     let folder = tempfile::tempdir()?;
     let result = folder.path().join("result.json");
-    let before = counted(&service, &wanted)?;
+    let before = counted(service, wanted)?;
     let nanos = total * SECOND / rate;
-    let ended = super::attend(stage, &service, &program, nanos, |command| {
+    let ended = super::attend(stage, service, program, nanos, |command| {
         command.arg("--config").arg(super::root().join("loadtest/ghz").join(format!("{name}.json")));
         command.args(["--total", &total.to_string(), "--rps", &rate.to_string()]);
-        command.args(["--data", &data(&config, &upstream), "--format", "json", "--output"]).arg(&result);
+        command.args(["--data", &data(config, upstream), "--format", "json", "--output"]).arg(&result);
         command.arg(service.at.grpc.to_string());
     })?;
-    let mut outcome = Outcome::new(&options.scenario);
+    let mut outcome = Outcome::new(&stage.options.scenario);
     outcome.nanos = nanos;
     outcome.fact("service", service.at.grpc);
     outcome.fact("upstream", upstream.address);
     outcome.fact("call", config["call"].as_str().unwrap_or_default());
     outcome.fact("calls", total);
     outcome.fact("calls a second", rate);
-    judge(&ended, fs::read_to_string(&result).ok(), &wanted, (rate, total), &mut outcome);
+    judge(&ended, fs::read_to_string(&result).ok(), wanted, (*rate, *total), &mut outcome);
     if let (Some(counter), Some(before)) = (&wanted.counted, before) {
-        grown(&service, counter, before, total * counter.each, &mut outcome)?;
+        grown(service, counter, before, total * counter.each, &mut outcome)?;
     }
-    super::close(stage, service, &mut outcome)?;
     Ok(outcome)
 }
 
@@ -176,12 +224,8 @@ fn data(config: &Value, upstream: &Upstream) -> String {
     data.to_string()
 }
 
-/// The connections that the calls are about: `ghz-0`, `ghz-1` and so on.
-fn prepare(service: &Service, upstream: &Upstream, wanted: &Wanted, total: u64) -> Result<()> {
-    let count = match wanted.connections {
-        Connections::Fixed(count) => count,
-        Connections::Total => total,
-    };
+/// Makes the connections that the calls are about: `ghz-0`, `ghz-1` and so on.
+fn prepare(service: &Service, upstream: &Upstream, count: u64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut client = WebSocketManagerClient::new(service.channel().await?);
@@ -196,6 +240,22 @@ fn prepare(service: &Service, upstream: &Upstream, wanted: &Wanted, total: u64) 
                 ..ConnectRequest::default()
             };
             client.connect(request).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Ends those that are still there.
+fn forget(service: &Service, count: u64) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut client = WebSocketManagerClient::new(service.channel().await?);
+        for nth in 0..count {
+            let request = DisconnectRequest { id: format!("ghz-{nth}"), ..DisconnectRequest::default() };
+            match client.disconnect(request).await {
+                Err(status) if status.code() != Code::NotFound => return Err(status.into()),
+                _ => {}
+            }
         }
         Ok(())
     })

@@ -19,10 +19,15 @@ SLOW = ["--seconds", SECONDS, "P99_MS=60000"]
 NEVER = "P99_MS=0.0001"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tools():
-    for name in ("k6", "ghz"):
-        installed(name, [f"WSM_{name.upper()}"], [ROOT / ".cache/bin" / name], what="LOADTOOLS")
+def start(name, folder, *words):
+    """A run of one of the tools, which must be there."""
+    needs(name)
+    return run(name, "--json", "--out", folder, *words)
+
+
+def needs(name):
+    tool = name.split("-")[0]
+    installed(tool, [f"WSM_{tool.upper()}"], [ROOT / ".cache/bin" / tool], what="LOADTOOLS")
 
 
 def told(text):
@@ -36,7 +41,7 @@ def table(outcome, title):
 
 def passes(folder, name, *words):
     """What a run told that was well, to the end of all that it started."""
-    ran = run(name, "--json", "--out", folder, *SLOW, *words)
+    ran = start(name, folder, *SLOW, *words)
     assert ran.returncode == 0, ran.stderr + ran.stdout
     outcome = told(ran.stdout)
     assert outcome["failures"] == [] and not outcome["partial"]
@@ -109,7 +114,7 @@ def test_ghz_makes_every_call(tmp_path, config, rate, each):
 
 @pytest.mark.parametrize("name", ["k6-send", "k6-rooms", "ghz-send"])
 def test_a_threshold_that_cannot_hold_fails_the_run(tmp_path, name):
-    ran = run(name, "--json", "--out", tmp_path, "--seconds", 1, NEVER)
+    ran = start(name, tmp_path, "--seconds", 1, NEVER)
     assert ran.returncode == 1, ran.stderr
     outcome = told(ran.stdout)
     crossed = [wanted for _, wanted, _, held in table(outcome, "thresholds") if held == "NO"]
@@ -126,7 +131,7 @@ def test_a_service_that_runs_is_used_and_left_as_it_was(tmp_path, service, name)
     before = connections()
     addresses = [service.grpc, *(address.removeprefix("http://") for address in (service.http, service.admin))]
     rate = ["--rate", 10] + (["RATE_SHARE=0.01"] if name.startswith("ghz") else [])
-    ran = run(name, "--json", "--out", tmp_path, "--address", ",".join(addresses), *SLOW, "--seconds", 1, *rate)
+    ran = start(name, tmp_path, "--address", ",".join(addresses), *SLOW, "--seconds", 1, *rate)
     assert ran.returncode == 0, ran.stderr + ran.stdout
     assert service.grpc in told(ran.stdout)["facts"].values()
     assert connections() == before
@@ -138,7 +143,7 @@ def test_calls_that_fail_fail_the_run(tmp_path):
     strict.write_text(f'#!/bin/sh\nexec "{environment()["WSM_BIN"]}" "$@" --egress-deny 127.0.0.0/8\n')
     strict.chmod(0o755)
     for name, said in [("k6-connect", "checks rate==1"), ("ghz-connect", "calls that are OK")]:
-        ran = run(name, "--json", "--out", tmp_path, "--service", strict, *SLOW, "--seconds", 1, "--rate", 5)
+        ran = start(name, tmp_path, "--service", strict, *SLOW, "--seconds", 1, "--rate", 5)
         assert ran.returncode == 1, ran.stderr
         assert any(said in failure for failure in told(ran.stdout)["failures"]), ran.stdout
 
@@ -169,6 +174,7 @@ def children(process):
 
 @pytest.mark.parametrize("name", ["k6-send", "ghz-send"])
 def test_ctrl_c_ends_everything_and_tells_what_there_is(tmp_path, name):
+    needs(name)
     process = subprocess.Popen(
         [loadtest(), name, "--seconds", "600", "--out", str(tmp_path)],
         cwd=ROOT,

@@ -11,7 +11,7 @@ use std::{
     ffi::OsStr,
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
@@ -129,6 +129,22 @@ impl Child {
             clock::sleep(50 * MILLI);
         }
         Trouble::Unavailable(format!("{}: {what}{status}{}", self.name, self.complaints()))
+    }
+
+    /// The lines of its output that nobody has taken, and whether more may come.
+    pub fn lines(&mut self) -> (Vec<String>, bool) {
+        let mut taken = Vec::new();
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => taken.push(line),
+                Err(end) => return (taken, end == mpsc::TryRecvError::Empty),
+            }
+        }
+    }
+
+    /// How it ended; nothing while it runs.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
     }
 
     /// Whether it still runs.

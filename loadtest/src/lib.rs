@@ -10,7 +10,8 @@
 //! - [`readers`]: many of them, whose books show what was lost or doubled.
 //! - [`metrics`]: the service's own counters, and whether its books balance.
 //! - [`goals`]: what was promised. [`report`]: what came out. [`scenarios`]: what is run.
-//! - [`peers`]: other people's servers under the same load.
+//! - [`peers`]: other people's servers under the same load. [`tools`]: other people's load generators.
+//! - [`watch`]: a live view of a running service in the terminal.
 
 pub mod children;
 pub mod clock;
@@ -34,8 +35,10 @@ pub mod schedule;
 pub mod service;
 pub mod stage;
 pub mod stop;
+pub mod tools;
 pub mod trouble;
 pub mod upstream;
+pub mod watch;
 pub mod ws;
 
 pub mod proto {

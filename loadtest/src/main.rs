@@ -8,7 +8,7 @@ use loadtest::{
     stage::Stage,
     stop,
     trouble::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Result, Trouble},
-    upstream,
+    upstream, watch,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,6 +41,7 @@ fn dispatch(arguments: &[String]) -> Result<u8> {
             print!("{}", list());
             Ok(EXIT_OK)
         }
+        Some("watch") => watch::run(&arguments[1..]),
         // What a scenario starts beside the service: this program again.
         Some("upstream") => upstream::server::main(&arguments[1..]).map(|()| EXIT_OK),
         Some("peer") => peers::serve(arguments.get(1).map_or("", String::as_str)).map(|()| EXIT_OK),
@@ -49,9 +50,9 @@ fn dispatch(arguments: &[String]) -> Result<u8> {
 }
 
 fn list() -> String {
-    let width = SCENARIOS.iter().map(|it| it.name.len()).max().unwrap_or(0);
+    let width = scenarios::every().map(|it| it.name.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for scenario in SCENARIOS {
+    for scenario in scenarios::every() {
         text += &format!("{:<width$}  {}\n", scenario.name, scenario.shows);
     }
     text + &format!("{:<width$}  every one of them but the endless, and each goal with its figure\n", "all")

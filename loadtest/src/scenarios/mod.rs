@@ -1,6 +1,6 @@
 //! What can be run. Each scenario starts what it needs, loads it, and ends it.
 
-use crate::{report::Outcome, stage::Stage, trouble::Result};
+use crate::{report::Outcome, stage::Stage, tools, trouble::Result};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -78,15 +78,20 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },
 ];
 
+/// Ours, and other people's tools.
+pub fn every() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(tools::SCENARIOS)
+}
+
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    SCENARIOS.iter().find(|scenario| scenario.name == name)
+    every().find(|scenario| scenario.name == name)
 }
 
 /// The name that a slip of the finger may have meant.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
-    let names = SCENARIOS.iter().map(|scenario| scenario.name).chain(["all"]);
+    let names = every().map(|scenario| scenario.name).chain(["all"]);
     names.map(|known| (distance(name, known), known)).filter(|it| it.0 <= 3).min().map(|it| it.1)
 }
 

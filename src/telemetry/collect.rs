@@ -27,7 +27,7 @@ use crate::{
 };
 use prometheus::{Registry, TextEncoder};
 use series::Shelf;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     sync::{Mutex, oneshot},
     time::{Instant, timeout_at},
@@ -79,16 +79,18 @@ impl Collector {
     pub async fn scrape(&self) -> String {
         let begun = Instant::now();
         let answers = self.ask_shards().await;
-        let mut busy = process::thread_seconds();
+        let threads = process::threads();
+        let shards = threads.iter().filter(|thread| thread.name.starts_with("shard-"));
+        let busy: HashMap<_, _> = shards.map(|thread| (&*thread.name, thread.seconds)).collect();
         let process = Process::read(self.started.elapsed());
         {
             let mut page = self.page.lock();
             for (shard, (view, answer)) in page.shards.iter_mut().zip(answers).enumerate() {
                 let mailbox = self.sources.hub.mailbox(shard as u32);
-                view.update(answer, mailbox, busy.remove(&format!("shard-{shard}")));
+                view.update(answer, mailbox, busy.get(&*format!("shard-{shard}")).copied());
             }
             page.process = process;
-            page.threads = process::by_work(&busy);
+            page.threads = page.by_work.update(&threads);
             page.sum_venues();
             self.read(&mut page);
         }

@@ -37,36 +37,63 @@ impl Process {
     }
 }
 
-/// Seconds of processor time by the thread's name.
-pub fn thread_seconds() -> BTreeMap<String, f64> {
-    let mut seconds = BTreeMap::new();
+/// A thread that runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thread {
+    pub id: u32,
+    pub name: String,
+    /// Of processor time.
+    pub seconds: f64,
+}
+
+/// Every thread of this process.
+pub fn threads() -> Vec<Thread> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    for thread in threads.map(|entry| entry.path()) {
-        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
-        let name = name.trim_end();
+    let read = |folder: &Path| {
+        let name = fs::read_to_string(folder.join("comm")).ok()?.trim_end().to_owned();
         // Nanoseconds here; `stat` counts in hundredths of a second.
-        let fine = fs::read_to_string(thread.join("schedstat")).ok();
+        let fine = fs::read_to_string(folder.join("schedstat")).ok();
         let fine = fine.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
-        let coarse = || ticks(&fs::read_to_string(thread.join("stat")).ok()?);
+        let coarse = || ticks(&fs::read_to_string(folder.join("stat")).ok()?);
         let used = fine.filter(|used| !used.is_zero()).or_else(coarse).unwrap_or_default();
-        *seconds.entry(name.to_owned()).or_default() += used.as_secs_f64();
-    }
-    seconds
+        let id = folder.file_name()?.to_str()?.parse().ok()?;
+        Some(Thread { id, name, seconds: used.as_secs_f64() })
+    };
+    threads.filter_map(|entry| read(&entry.path())).collect()
 }
 
 /// What threads that are no shards do, as labels name it: by the names of the threads, and all others.
 pub const THREADS: [&str; 11] =
     ["bus", "spill", "store", "fsync", "dapr", "redis", "redis-rooms", "fleet", "rooms", "otlp", "other"];
 
-/// By `THREADS`, of the names that shards leave.
-pub fn by_work(seconds: &BTreeMap<String, f64>) -> [f64; THREADS.len()] {
-    let mut by_work = [0.0; THREADS.len()];
-    for (name, seconds) in seconds {
-        let work = name.strip_prefix("wsm-").unwrap_or(name);
-        let place = THREADS.iter().position(|known| *known == work);
-        by_work[place.unwrap_or(THREADS.len() - 1)] += seconds;
+/// Their seconds by `THREADS`. What has ended keeps what it used: a counter must not fall.
+#[derive(Clone, Debug, Default)]
+pub struct ByWork {
+    running: BTreeMap<u32, (usize, f64)>,
+    ended: [f64; THREADS.len()],
+}
+
+impl ByWork {
+    pub fn update(&mut self, threads: &[Thread]) -> [f64; THREADS.len()] {
+        let before = std::mem::take(&mut self.running);
+        for thread in threads.iter().filter(|thread| !thread.name.starts_with("shard-")) {
+            let work = thread.name.strip_prefix("wsm-").unwrap_or(&thread.name);
+            let place = THREADS.iter().position(|known| *known == work).unwrap_or(THREADS.len() - 1);
+            self.running.insert(thread.id, (place, thread.seconds));
+        }
+        for (id, (place, seconds)) in before {
+            // An id is used again: then another thread has less.
+            let goes_on = self.running.get(&id).is_some_and(|now| now.0 == place && now.1 >= seconds);
+            if !goes_on {
+                self.ended[place] += seconds;
+            }
+        }
+        let mut sums = self.ended;
+        for (place, seconds) in self.running.values() {
+            sums[*place] += seconds;
+        }
+        sums
     }
-    by_work
 }
 
 /// What the allocator has from the system; nothing where it is not the process's.
@@ -151,12 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_told_apart_by_their_work() {
-        let names = ["main", "wsm-bus", "dapr", "tokio-rt-worker", "redis-rooms"];
-        let seconds = names.iter().map(|name| ((*name).to_owned(), 1.0)).collect();
-        let by_work = by_work(&seconds);
-        let of = |work: &str| by_work[THREADS.iter().position(|known| *known == work).unwrap()];
-        assert_eq!(["bus", "dapr", "redis", "redis-rooms", "other"].map(of), [1.0, 1.0, 0.0, 1.0, 2.0]);
+    fn threads_are_told_apart_by_their_work_and_count_on_when_they_end() {
+        let thread = |id, name: &str, seconds| Thread { id, name: name.into(), seconds };
+        let of = |sums: [f64; THREADS.len()], work: &str| {
+            sums[THREADS.iter().position(|known| *known == work).unwrap()]
+        };
+        let mut by_work = ByWork::default();
+        let sums = by_work.update(&[
+            thread(1, "main", 1.0),
+            thread(2, "wsm-bus", 2.0),
+            thread(3, "shard-0", 9.0),
+            thread(4, "redis-rooms", 3.0),
+            thread(5, "tokio-rt-worker", 4.0),
+        ]);
+        assert_eq!(["other", "bus", "redis", "redis-rooms"].map(|work| of(sums, work)), [5.0, 2.0, 0.0, 3.0]);
+        // One has ended, and its id is used again.
+        let sums = by_work.update(&[thread(1, "main", 1.5), thread(5, "tokio-rt-worker", 0.5)]);
+        assert_eq!(["other", "bus", "redis-rooms"].map(|work| of(sums, work)), [6.0, 2.0, 3.0]);
+        assert_eq!(by_work.update(&[thread(1, "main", 1.5), thread(5, "tokio-rt-worker", 0.5)]), sums);
     }
 
     #[test]
@@ -182,7 +221,7 @@ mod tests {
             let _ = wait.1.recv();
         });
         tell.1.recv().unwrap();
-        assert!(thread_seconds().contains_key("metrics-probe"));
+        assert!(threads().iter().any(|thread| thread.name == "metrics-probe"));
         drop(wait.0);
         thread.unwrap().join().unwrap();
     }

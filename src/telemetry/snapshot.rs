@@ -1,6 +1,6 @@
 //! What one scrape looks at: plain values, copied out of their owners.
 
-use super::process::{Allocator, Process, THREADS};
+use super::process::{Allocator, ByWork, Process, THREADS};
 use crate::{
     api::{
         commands::counters::{CommandCounters, CommandOutcome, ReplyOutcome},
@@ -248,6 +248,7 @@ pub struct Page {
     pub allocator: Allocator,
     /// Seconds, by `THREADS`.
     pub threads: [f64; THREADS.len()],
+    pub by_work: ByWork,
     pub fixed: Fixed,
     pub standing: Standing,
     /// What the last scrape took.

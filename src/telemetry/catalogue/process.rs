@@ -123,7 +123,7 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     counter(
         "wsm_intake_total",
-        "Schemas read and messages checked, requests of REST routes, events of bound topics.",
+        "Schemas read again and messages checked, requests of REST routes, events of bound topics.",
         Read::Intake,
     ),
     gauge(

@@ -49,10 +49,14 @@ class WebSocketManagerError(grpc.aio.AioRpcError):
         for key, value in trailing_metadata or ():
             if key == DETAILS and isinstance(value, bytes):
                 self._read(value)
-        if self.reason == "not_sent" or (code is grpc.StatusCode.UNAVAILABLE and (details or "").startswith(_NEVER_CONNECTED)):
-            self.certainty = "not_sent"
-        elif self.reason == "maybe_sent":
+        said = details or ""
+        # The service says it as the reason, or after another reason in brackets.
+        if self.reason == "maybe_sent" or said.endswith("(maybe_sent)"):
             self.certainty = "maybe_sent"
+        elif self.reason == "not_sent" or said.endswith("(not_sent)"):
+            self.certainty = "not_sent"
+        elif code is grpc.StatusCode.UNAVAILABLE and said.startswith(_NEVER_CONNECTED):
+            self.certainty = "not_sent"
 
     def _read(self, details: bytes) -> None:
         try:

@@ -171,14 +171,18 @@ class Link:
             return False
         return failure.certainty == "not_sent" or (repeatable and failure.reason in _NOT_BEGUN)
 
-    def stream(self, method: Method[Q, R], request: Q) -> grpc.aio.UnaryStreamCall[Q, R]:
-        """A call that is answered many times, without a deadline."""
-        call: grpc.aio.UnaryStreamCall[Q, R] = self._open(method, "unary_stream")(request, metadata=self.metadata or None)
+    def stream(self, method: Method[Q, R], request: Q, timeout: float | None = None) -> grpc.aio.UnaryStreamCall[Q, R]:
+        """A call that is answered many times, by default without a deadline."""
+        make = self._open(method, "unary_stream")
+        call: grpc.aio.UnaryStreamCall[Q, R] = make(request, timeout=timeout, metadata=self.metadata or None)
         return call
 
-    def duplex(self, method: Method[Q, R], requests: AsyncIterable[Q]) -> grpc.aio.StreamStreamCall[Q, R]:
+    def duplex(
+        self, method: Method[Q, R], requests: AsyncIterable[Q], timeout: float | None = None
+    ) -> grpc.aio.StreamStreamCall[Q, R]:
         """A call with many requests and many answers."""
-        call: grpc.aio.StreamStreamCall[Q, R] = self._open(method, "stream_stream")(requests, metadata=self.metadata or None)
+        make = self._open(method, "stream_stream")
+        call: grpc.aio.StreamStreamCall[Q, R] = make(requests, timeout=timeout, metadata=self.metadata or None)
         return call
 
     async def explained(self, failure: WebSocketManagerError) -> WebSocketManagerError:

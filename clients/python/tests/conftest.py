@@ -53,6 +53,8 @@ def pytest_pyfunc_call(pyfuncitem):
 async def _watched(test):
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    KEPT.clear()
+    KEPT.add(asyncio.current_task())
     await asyncio.wait_for(test, 2 * DEADLINE)
     await nothing_is_left()
     assert not complaints, complaints
@@ -65,7 +67,7 @@ async def nothing_is_left():
     await eventually("the tasks to end", lambda: not (asyncio.all_tasks() - {here, *KEPT}))
 
 
-# Tasks that are not the client's.
+# Tasks that are not the client's: what runs the test.
 KEPT = set()
 
 
@@ -133,12 +135,12 @@ def pytest_sessionstart(session):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    case = re.match(r"test_c(\d+)_", item.name)
-    if not case or not (report.when == "call" or report.failed):
+    cases = re.match(r"test_((?:c\d+_)+)", item.name)
+    if not cases or not (report.when == "call" or report.failed):
         return
     result = "passed" if report.passed else "failed"
     params = getattr(getattr(item, "callspec", None), "params", {})
     # A test of what both share counts for both.
     for column in [params["both"]] if "both" in params else columns(item):
         with open(OUTPUT / f"contract-{column}.txt", "a") as file:
-            file.write(f"C{case[1]} {result}\n")
+            file.writelines(f"C{number} {result}\n" for number in re.findall(r"c(\d+)_", cases[1]))

@@ -54,6 +54,8 @@ class Http2Stream(asyncio.Protocol):
         self._decoder = hpack.Decoder(max_header_list_size=HEADER_BYTES_MAX)
         self._flushing = self._finishing = self.ended = False
         self._paused = False
+        # What it ended with.
+        self.error: WebSocketManagerError | None = None
         self._window = self._stream_window = WINDOW_DEFAULT
         self._initial_window = WINDOW_DEFAULT
         self._unacknowledged = 0
@@ -273,7 +275,7 @@ class Http2Stream(asyncio.Protocol):
 
     def _end(self, error: WebSocketManagerError | None) -> None:
         if not self.ended:
-            self.ended = True
+            self.ended, self.error = True, error
             if self.greeted.done():
                 self._on_end(error)
             else:

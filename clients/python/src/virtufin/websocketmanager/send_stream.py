@@ -74,7 +74,7 @@ class SendStream:
                 return await future
             except WebSocketManagerError as error:
                 if error.certainty != "not_sent" or not self._link.may_repeat(error, attempt, False):
-                    raise
+                    raise await self._link.explained(error) from None
             await asyncio.sleep(pause_before(attempt))
             attempt += 1
 
@@ -94,6 +94,8 @@ class SendStream:
             stream = self._stream
             if stream is None or stream.ended or self._closed or self._link.closed:
                 stream = await self._ready()
+                if stream.ended:
+                    raise await self._link.explained(self._lost(stream.error, written=False))
             loop = asyncio.get_running_loop()
             future: asyncio.Future[pb.SendResponse] = loop.create_future()
             self._last_tag = request.tag = self._last_tag + 1
@@ -171,14 +173,16 @@ class SendStream:
             if not future.done():
                 future.set_exception(self._lost(error))
 
-    def _lost(self, error: WebSocketManagerError | None) -> WebSocketManagerError:
+    def _lost(self, error: WebSocketManagerError | None, written: bool = True) -> WebSocketManagerError:
+        """What a Send is told whose stream is over."""
         if self._closed or self._link.closed:
             return ClientClosedError(method=_NAME)
         said = (error.details() if error else None) or "the stream ended"
         if error is not None and error.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE):
             return error_of(error.code(), said, _NAME, error.trailing_metadata())
-        lost = error_of(grpc.StatusCode.ABORTED, f"the connection to the service broke while this Send waited: {said}", _NAME)
-        lost.reason = lost.certainty = "maybe_sent"
+        code = grpc.StatusCode.ABORTED if written else grpc.StatusCode.UNAVAILABLE
+        lost = error_of(code, f"the connection to the service broke while this Send waited: {said}", _NAME)
+        lost.reason = lost.certainty = "maybe_sent" if written else "not_sent"
         return lost
 
     def _sweep(self) -> None:

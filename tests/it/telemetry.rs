@@ -14,7 +14,7 @@ use std::{
     process::{Command, Stdio},
 };
 use tokio_tungstenite::tungstenite::Message;
-use websocket_manager::proto::{ConnectRequest, ConnectionSettings, ConnectionStatus, GetRequest};
+use websocket_manager::proto::{ConnectRequest, ConnectionStatus, GetRequest};
 
 #[tokio::test]
 async fn calls_are_told_by_method_and_end_whatever_the_protocol() {
@@ -39,8 +39,7 @@ async fn calls_are_told_by_method_and_end_whatever_the_protocol() {
 
 /// A Connect of a URL whose connection comes back.
 fn lasting(url: &str) -> ConnectRequest {
-    let settings = ConnectionSettings { auto_reconnect: Some(true), ..Default::default() };
-    ConnectRequest { url: url.into(), settings: Some(settings), ..Default::default() }
+    ConnectRequest { url: url.into(), auto_reconnect: true, ..Default::default() }
 }
 
 fn venues(metrics: &Metrics) -> BTreeSet<String> {

@@ -58,9 +58,9 @@ def end(process):
 
 
 @contextlib.contextmanager
-def serving(folder, *flags, http_port=0, admin_port=0):
+def serving(folder, *flags, http_port=0, grpc_port=0, admin_port=0):
     """The service, with these settings as well; its data stay in the folder. It must end in good order."""
-    ports = ["--http-port", str(http_port), "--grpc-port", "0", "--admin-port", str(admin_port)]
+    ports = ["--http-port", str(http_port), "--grpc-port", str(grpc_port), "--admin-port", str(admin_port)]
     fixed = [*ports, "--shards", "2", "--backend", "embedded", "--data-dir", str(folder / "data")]
     # Nobody has to look elsewhere.
     fixed += ["--drain-lame-duck", "0s"]

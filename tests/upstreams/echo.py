@@ -1,6 +1,8 @@
 """A WebSocket server of another make: sends back what comes, as text or as bytes.
 
-Prints its port once it listens. A text `{"burst": N}` is answered with N numbered messages.
+Prints its port once it listens. A text `{"burst": N}` is answered with N numbered messages, `{"close": CODE}`
+closes the WebSocket, `{"drop": true}` breaks off the connection, `{"garbage": true}` breaks the protocol, and
+an OCPP call, `[2, ID, ...]`, is answered with `[3, ID, {}]`.
 """
 
 import asyncio
@@ -11,22 +13,34 @@ from websockets.asyncio.server import serve
 
 async def handle(socket):
     async for message in socket:
-        burst = burst_of(message)
-        if burst is None:
-            await socket.send(message)
-        else:
-            for number in range(burst):
+        order = order_in(message)
+        if "burst" in order:
+            for number in range(order["burst"]):
                 await socket.send(json.dumps({"number": number}))
+        elif "close" in order:
+            await socket.close(order["close"])
+        elif "drop" in order:
+            socket.transport.abort()
+        elif "garbage" in order:
+            # A text frame with all reserved bits set.
+            socket.transport.write(b"\xf1\x00")
+        elif "call" in order:
+            await socket.send(json.dumps([3, order["call"], {}]))
+        else:
+            await socket.send(message)
 
 
-def burst_of(message):
+def order_in(message):
+    """What a message asks for beside its echo."""
     if not isinstance(message, str):
-        return None
+        return {}
     try:
         value = json.loads(message)
     except ValueError:
-        return None
-    return value.get("burst") if isinstance(value, dict) else None
+        return {}
+    if isinstance(value, list) and len(value) > 1 and value[0] == 2:
+        return {"call": value[1]}
+    return value if isinstance(value, dict) else {}
 
 
 def choose(_, offered):

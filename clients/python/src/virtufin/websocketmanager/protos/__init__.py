@@ -1,0 +1,1 @@
+"""The messages and RPCs of the service, generated from its protos."""

@@ -46,6 +46,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 export class Calls {
   #active = new Set<AbortController>();
   #closed = false;
+  #answered = false;
 
   constructor(
     readonly url: string,
@@ -71,7 +72,16 @@ export class Calls {
   }
 
   explain(failure: unknown): WebSocketManagerError {
-    return explain(failure, this.url, this.protocol);
+    const { url, protocol } = this;
+    const error = explain(failure, { url, protocol, answered: this.#answered });
+    // An error that the service gives a reason for is an answer too.
+    this.#answered ||= error.reason !== undefined;
+    return error;
+  }
+
+  /** The service answered. */
+  answered(): void {
+    this.#answered = true;
   }
 
   /** A signal that ends with the caller's and with the client. Whoever has it must let it go. */
@@ -98,7 +108,9 @@ export class Calls {
       for (let attempt = 1; ; attempt += 1) {
         try {
           const left = timeoutMs > 0 ? Math.max(1, until - Date.now()) : 0;
-          return await call({ signal, timeoutMs: left, headers: settings.headers });
+          const answer = await call({ signal, timeoutMs: left, headers: settings.headers });
+          this.#answered = true;
+          return answer;
         } catch (failure) {
           const error = this.explain(signal.aborted ? cancelled(signal) : failure);
           const wait = error.retryAfterMs ?? backoff(this.retry, attempt - 1);
@@ -121,19 +133,13 @@ export function cancelled(signal: AbortSignal): ConnectError {
   return new ConnectError(text, Code.Canceled, undefined, undefined, reason);
 }
 
-const BROKEN = /^(ECONNRESET|EPIPE|UND_ERR_SOCKET|ERR_HTTP2_)/;
-
 function again(error: WebSocketManagerError, repeatable: Repeatable): boolean {
-  const { codes } = causes(error);
   // Not even a connection came about.
-  if (codes.includes('ECONNREFUSED')) return true;
-  // A connection that the service closed while nothing was asked is found out by the next call.
-  if (repeatable === 'always' && codes.some((code) => BROKEN.test(code)) && !WRONG.test(codes.join())) return true;
-  if (error.code !== Code.Unavailable) return false;
+  if (causes(error).codes.includes('ECONNREFUSED')) return true;
   // The upstream did not take the dial: that is an answer, and the caller's to judge.
   if (error.reason === 'dial_failed') return false;
-  return repeatable === 'always' ? codes.length === 0 : error.reason === 'not_sent';
+  if (repeatable === 'if_not_sent') return error.code === Code.Unavailable && error.reason === 'not_sent';
+  // What the service says will pass, or a connection that it left while nothing was asked.
+  const passing = error.reason !== undefined || error.certainty === 'maybe_sent';
+  return passing && (error.code === Code.Unavailable || error.code === Code.Aborted);
 }
-
-/** Another protocol, or TLS that does not fit: it will be the same again. */
-const WRONG = /ERR_HTTP2_ERROR|ERR_SSL|CERT/;

@@ -125,7 +125,7 @@ export class BaseClient {
   }
 
   /** Sends a message and waits for its reply. */
-  send(
+  async send(
     request: string | SendInit,
     message?: Payload,
     contentType?: string | SendSettings,
@@ -136,7 +136,7 @@ export class BaseClient {
   }
 
   /** Sends a message; done when it was written to the socket. */
-  sendRaw(
+  async sendRaw(
     request: string | SendInit,
     message?: Payload,
     contentType?: string | (CallSettings & { contentType?: string }),

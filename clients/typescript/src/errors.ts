@@ -80,55 +80,78 @@ export function causes(error: unknown): { codes: string[]; text: string } {
   return { codes, text: texts.join('; ') };
 }
 
-const UNREACHED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
+/** Whom a call went to, for what is said of its failure. */
+export interface Target {
+  url: string;
+  protocol: string;
+  /** The service answered this client before: it is the right one, and only broke off. */
+  answered: boolean;
+}
 
 /** Any failure, with a sentence on what to do where the cause is known. */
-export function explain(failure: unknown, url: string, protocol: string): WebSocketManagerError {
+export function explain(failure: unknown, target: Target): WebSocketManagerError {
   if (failure instanceof WebSocketManagerError) return failure;
   const error = ConnectError.from(failure);
   // The service's own errors need no explaining.
   if (error.findDetails(ErrorInfoSchema).length > 0) return new WebSocketManagerError(error);
+  if (error.code === Code.Unimplemented) {
+    const message = `the service does not know this call: it is older than this client (${error.rawMessage || 'no word'})`;
+    return new WebSocketManagerError(error, { message });
+  }
   const { codes, text } = causes(error);
-  const unavailable = (message: string, certainty: Certainty = 'not_sent') =>
-    new WebSocketManagerError(error, { message, code: Code.Unavailable, certainty });
-  const tls = url.startsWith('https:');
-  if (codes.some((code) => UNREACHED.includes(code))) {
-    return unavailable(`nobody listens at ${url}: ${error.rawMessage}`);
+  const wrong = unreachable(target, codes, text) ?? anotherProtocol(target, codes, text);
+  if (wrong) return new WebSocketManagerError(error, { message: wrong, code: Code.Unavailable, certainty: 'not_sent' });
+  if (BROKEN.test(codes.join()) || /Expected HTTP\//.test(text) || /error code (CANCEL|REFUSED_STREAM|INTERNAL_ERROR) \(|GOAWAY/.test(text)) {
+    return brokenOff(error, target, text);
   }
-  if (codes.includes('ERR_SSL_WRONG_VERSION_NUMBER') || /wrong version number|packet length too long/.test(text)) {
-    return unavailable(`${url} speaks no TLS: use an http: URL, or give the service --tls-cert and --tls-key`);
-  }
-  if (tls && codes.some((code) => /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code))) {
-    return unavailable(`the certificate of ${url} is not trusted (${text}): give its authority as tls.ca`);
-  }
-  if (tls && codes.some((code) => /^ERR_SSL|^EPROTO/.test(code))) {
-    return unavailable(`no TLS with ${url}: ${text}`);
-  }
-  if (codes.includes('ERR_HTTP2_ERROR') || /HTTP\/1\.1|H2 is not supported|Protocol error/i.test(text)) {
-    return unavailable(
-      `${url} does not speak gRPC over HTTP/2: use the gRPC port (5002 by default), or protocol: 'grpc-web' ` +
-        `for what stands behind an HTTP/1.1 proxy (${text})`,
-    );
-  }
-  if (protocol !== 'grpc' && /HTTP 400|missing trailer|unsupported content type|unexpected response content/i.test(text)) {
-    return unavailable(
-      `${url} does not answer ${protocol}: use the HTTP port (5001 by default); the gRPC port (5002) takes ` +
-        `native gRPC only (${text})`,
-    );
-  }
-  if (!tls && codes.some((code) => /ECONNRESET|UND_ERR_SOCKET|ERR_HTTP2_(STREAM_CANCEL|SESSION_ERROR)|EPIPE/.test(code))) {
-    const message = `${url} broke the connection off: if the service asks for TLS, use an https: URL (${text})`;
-    return new WebSocketManagerError(error, { message, certainty: 'maybe_sent' });
-  }
-  if (protocol !== 'grpc' && /fetch failed|Failed to fetch|NetworkError|Load failed/i.test(text)) {
-    return unavailable(
-      `${url} cannot be reached, or refuses this page: is that the HTTP port (5001 by default, not gRPC's 5002), ` +
-        `and does --cors-origin name the page's origin? (${text})`,
-      'maybe_sent',
-    );
-  }
-  if (error.code === Code.Unimplemented && error.rawMessage.length < 2) {
-    return new WebSocketManagerError(error, { message: 'the service does not know this call: it is older than this client' });
+  if (target.protocol !== 'grpc' && /fetch failed|Failed to fetch|NetworkError|Load failed/i.test(text)) {
+    const message =
+      `${target.url} cannot be reached, or refuses this page: is that the HTTP port (5001 by default, not gRPC's ` +
+      `5002), and does --cors-origin name the page's origin? (${text})`;
+    return new WebSocketManagerError(error, { message, code: Code.Unavailable, certainty: 'maybe_sent' });
   }
   return new WebSocketManagerError(error);
+}
+
+const UNREACHED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
+const BROKEN = /ECONNRESET|EPIPE|UND_ERR_SOCKET|ERR_HTTP2_(STREAM_CANCEL|SESSION_ERROR|GOAWAY_SESSION|INVALID_SESSION)/;
+
+function unreachable({ url }: Target, codes: string[], text: string): string | undefined {
+  const tls = url.startsWith('https:');
+  if (codes.some((code) => UNREACHED.includes(code))) return `nobody answers at ${url}: ${text}`;
+  if (codes.includes('ERR_SSL_WRONG_VERSION_NUMBER') || /wrong version number|packet length too long/.test(text)) {
+    return `${url} speaks no TLS: use an http: URL, or give the service --tls-cert and --tls-key`;
+  }
+  if (tls && codes.some((code) => /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code))) {
+    return `the certificate of ${url} is not trusted (${text}): give its authority as tls.ca`;
+  }
+  if (tls && codes.some((code) => /^ERR_SSL|^EPROTO/.test(code))) return `no TLS with ${url}: ${text}`;
+  return undefined;
+}
+
+function anotherProtocol({ url, protocol }: Target, codes: string[], text: string): string | undefined {
+  if (protocol === 'grpc' && (codes.includes('ERR_HTTP2_ERROR') || /H2 is not supported/i.test(text))) {
+    return (
+      `${url} does not speak gRPC over HTTP/2: use the gRPC port (5002 by default), or protocol: 'grpc-web' for ` +
+      `what stands behind an HTTP/1.1 proxy (${text})`
+    );
+  }
+  const foreign = /HTTP 400|missing trailer|unsupported content type|unexpected response content/i;
+  if (protocol !== 'grpc' && foreign.test(text)) {
+    return (
+      `${url} does not answer ${protocol}: use the HTTP port (5001 by default); the gRPC port (5002) takes native ` +
+      `gRPC only (${text})`
+    );
+  }
+  return undefined;
+}
+
+/** Ended in the midst of a call: at the first one by a server that waits for TLS, later by one that stops. */
+function brokenOff(error: ConnectError, { url, answered }: Target, text: string): WebSocketManagerError {
+  if (answered || url.startsWith('https:')) {
+    const message = `${url} broke the connection off (${text})`;
+    return new WebSocketManagerError(error, { message, code: Code.Aborted, certainty: 'maybe_sent' });
+  }
+  const message = `${url} broke the connection off: if the service asks for TLS, use an https: URL (${text})`;
+  return new WebSocketManagerError(error, { message, code: Code.Unavailable, certainty: 'maybe_sent' });
 }

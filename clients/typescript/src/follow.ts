@@ -7,6 +7,8 @@ export interface FollowSettings extends CallSettings {
   cursor?: string;
   /** Whether to go on by itself after the last item when the call breaks off. Default: true. */
   resume?: boolean;
+  /** The service follows from now on: nothing that happens later is missed. Called each time it comes back. */
+  onOpen?: () => void;
 }
 
 interface Item {
@@ -35,6 +37,18 @@ export async function* follow<T extends Item>(
   let cursor = settings.cursor ?? '';
   let answered = false;
   let attempt = 0;
+  let thrown: { error: unknown } | undefined;
+  const opened = () => {
+    answered = true;
+    attempt = 0;
+    calls.answered();
+    try {
+      settings.onOpen?.();
+    } catch (error) {
+      thrown = { error };
+      abort(new ConnectError('onOpen threw an error', Code.Canceled));
+    }
+  };
   try {
     for (;;) {
       try {
@@ -43,10 +57,7 @@ export async function* follow<T extends Item>(
           headers: settings.headers,
           // The time limit is for answers; this one has no end.
           timeoutMs: 0,
-          onHeader: () => {
-            answered = true;
-            attempt = 0;
-          },
+          onHeader: opened,
         };
         for await (const item of followed.open(cursor, options)) {
           cursor = item.cursor || cursor;
@@ -55,6 +66,7 @@ export async function* follow<T extends Item>(
         }
         if (settings.resume === false) return;
       } catch (failure) {
+        if (thrown) throw thrown.error;
         if (signal.aborted) throw calls.explain(cancelled(signal));
         const error = calls.explain(failure);
         const more = answered || attempt + 1 < (calls.retry.attempts ?? 4);

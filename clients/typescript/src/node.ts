@@ -9,6 +9,7 @@ import {
 } from '@connectrpc/connect-node';
 import { BaseClient, sentWithEach, type ClientOptions } from './client.js';
 import { SendStream, type SendStreamSettings } from './send-stream.js';
+import { CALL_BYTES_MAX } from './payload.js';
 import { httpUrl } from './url.js';
 
 export * from './common.js';
@@ -34,12 +35,12 @@ interface Way {
 function way(options: WebSocketManagerClientOptions): Way {
   const { protocol = 'grpc', tls } = options;
   const baseUrl = httpUrl(options.url);
-  const shared = { baseUrl, interceptors: sentWithEach(options) };
+  const shared = { baseUrl, interceptors: sentWithEach(options), writeMaxBytes: CALL_BYTES_MAX };
   if (protocol === 'grpc') {
     // Pings find out that a service is gone without a word, but only while something is waited for.
     const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 }, tls);
     const transport = createGrpcTransport({ ...shared, sessionManager });
-    return { transport, close: (reason) => sessionManager.abort(reason) };
+    return { transport, close: (reason) => abort(sessionManager, reason) };
   }
   if (protocol !== 'grpc-web' && protocol !== 'connect') {
     throw new TypeError(`protocol: must be grpc, grpc-web or connect, not ${String(protocol)}`);
@@ -51,6 +52,16 @@ function way(options: WebSocketManagerClientOptions): Way {
   const connect = createConnectTransport(plain);
   // The service speaks Connect's calls with one answer only.
   return { transport: { unary: connect.unary.bind(connect), stream: web.stream.bind(web) }, close };
+}
+
+/**
+ * Ends the connection. One that the service said goodbye on in the same moment reports that as an error
+ * after the manager has let go of it, where nobody would hear it.
+ */
+function abort(manager: Http2SessionManager, reason: Error): void {
+  const { s: state } = manager as unknown as { s?: { conn?: { on?: (what: string, handler: () => void) => void } } };
+  state?.conn?.on?.('error', () => {});
+  manager.abort(reason);
 }
 
 export class WebSocketManagerClient extends BaseClient {

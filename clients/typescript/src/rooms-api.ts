@@ -41,19 +41,19 @@ export class RoomsApi {
   }
 
   /** To the members of one or more rooms; a member of several gets it once. */
-  send(rooms: string | string[], message: RoomPayload, settings: RoomSendSettings = {}): Promise<RoomSendResponse> {
+  async send(rooms: string | string[], message: RoomPayload, settings: RoomSendSettings = {}): Promise<RoomSendResponse> {
     const request = { rooms: [rooms].flat(), ...content(message, settings) };
     return this.#calls.once('if_not_sent', settings, (options) => this.#rooms.send(request, options));
   }
 
   /** To every accepted connection. */
-  broadcast(message: RoomPayload, settings: RoomSendSettings = {}): Promise<BroadcastResponse> {
+  async broadcast(message: RoomPayload, settings: RoomSendSettings = {}): Promise<BroadcastResponse> {
     const request = content(message, settings);
     return this.#calls.once('if_not_sent', settings, (options) => this.#rooms.broadcast(request, options));
   }
 
   /** To each of a user's connections. */
-  sendToUser(user: string, message: RoomPayload, settings: RoomSendSettings = {}): Promise<SendToUserResponse> {
+  async sendToUser(user: string, message: RoomPayload, settings: RoomSendSettings = {}): Promise<SendToUserResponse> {
     const request = { user, ...content(message, settings) };
     return this.#calls.once('if_not_sent', settings, (options) => this.#rooms.sendToUser(request, options));
   }

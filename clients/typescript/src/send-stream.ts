@@ -57,7 +57,7 @@ export class SendStream {
     while (this.#waiting.size >= this.#most && this.#open()) {
       await new Promise<void>((resolve) => this.#turns.push(resolve));
     }
-    if (!this.#open()) throw this.#failure ?? refusal('this stream is closed: open a new one', Code.FailedPrecondition);
+    if (!this.#open()) throw this.#failure ?? closed();
     const tag = (this.#tag += 1n);
     return new Promise((resolve, reject) => {
       this.#waiting.set(tag, { resolve, reject });
@@ -95,7 +95,8 @@ export class SendStream {
     } catch (error) {
       failure = this.#held.signal.aborted ? cancelled(this.#held.signal) : (error as Error);
     }
-    this.#failure = this.#calls.explain(failure);
+    const whole = this.#closing && this.#waiting.size === 0;
+    this.#failure = whole ? closed() : this.#calls.explain(failure);
     this.#held.release();
     this.#wake();
     for (const { reject } of this.#waiting.values()) reject(this.#failure);
@@ -110,4 +111,8 @@ export class SendStream {
     if (result.code === 0 && result.response !== undefined) waiting?.resolve(result.response);
     else waiting?.reject(errorOfResult(result));
   }
+}
+
+function closed(): Error {
+  return refusal('this stream is closed: open a new one', Code.FailedPrecondition);
 }

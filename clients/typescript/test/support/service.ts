@@ -18,12 +18,21 @@ export class Service {
     readonly folder: string,
     readonly flags: string[],
     readonly scheme: string,
+    readonly command: 'serve' | 'demo',
   ) {}
 
   static async start(...flags: string[]): Promise<Service> {
     const folder = await mkdtemp(join(tmpdir(), 'wsm-ts-'));
     const scheme = flags.includes('--tls-cert') ? 'https' : 'http';
-    const service = new Service(folder, ['--egress-allow', '127.0.0.0/8', ...flags], scheme);
+    const service = new Service(folder, ['--egress-allow', '127.0.0.0/8', ...flags], scheme, 'serve');
+    await service.#run('0', '0');
+    return service;
+  }
+
+  /** With the demo's connections in it. */
+  static async demo(...flags: string[]): Promise<Service> {
+    const folder = await mkdtemp(join(tmpdir(), 'wsm-ts-'));
+    const service = new Service(folder, flags, 'http', 'demo');
     await service.#run('0', '0');
     return service;
   }
@@ -38,7 +47,7 @@ export class Service {
     const ports = ['--http-port', http, '--grpc-port', grpc, '--admin-port', '0'];
     const fixed = ['--shards', '2', '--backend', 'embedded', '--data-dir', join(this.folder, 'data')];
     const log = openSync(join(this.folder, 'log'), 'a');
-    const started = spawn(binary, ['serve', ...ports, ...fixed, '--drain-lame-duck', '0s', ...this.flags], {
+    const started = spawn(binary, [this.command, ...ports, ...fixed, '--drain-lame-duck', '0s', ...this.flags], {
       stdio: ['ignore', 'pipe', log],
       env: { PATH: process.env.PATH },
     });
@@ -58,9 +67,14 @@ export class Service {
     return readFile(join(this.folder, 'log'), 'utf8');
   }
 
+  /** Without a word, as a machine that fails. */
+  kill(): void {
+    this.#process?.kill('SIGKILL');
+  }
+
   async halt(): Promise<void> {
     const process = this.#process;
-    if (!process || process.exitCode !== null) return;
+    if (!process || process.exitCode !== null || process.signalCode !== null || process.killed) return;
     const ended = once(process, 'exit');
     process.kill('SIGTERM');
     const [code] = (await within(ended, 'the service ends')) as [number];

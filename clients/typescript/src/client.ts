@@ -88,7 +88,7 @@ export class BaseClient {
   }
 
   /** A page of connections; `nextPageToken` asks for the next. */
-  list(request: ListFields | Record<string, never> = {}, settings: CallSettings = {}): Promise<ListResponse> {
+  list(request: ListFields = {}, settings: CallSettings = {}): Promise<ListResponse> {
     return this.calls.once('always', settings, (options) => this.grpc.list(request, options));
   }
 

@@ -79,7 +79,7 @@ class Told {
     return () => this.#handlers.delete(entry);
   }
 
-  /** A handler that throws stops neither the others nor what comes next. */
+  /** @internal A handler that throws stops neither the others nor what comes next. */
   tell(what: string, ...told: unknown[]): void {
     for (const [wanted, handler] of this.#handlers) {
       try {
@@ -95,9 +95,9 @@ class Told {
 export class Room<M extends RoomMessages = Record<string, any>> extends Told {
   /** What was read last. */
   at?: Position;
-  /** The join that was not answered yet: until then what comes is not in order, and comes again. */
+  /** @internal The join that was not answered yet: until then what comes is not in order, and comes again. */
   ask?: number;
-  /** Read already, as messages of other rooms. */
+  /** @internal Read already, as messages of other rooms. */
   had = new Set<number>();
 
   constructor(

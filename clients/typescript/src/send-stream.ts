@@ -51,19 +51,23 @@ export class SendStream {
     this.#ended = this.#run(open(this.#requests(), options));
   }
 
-  /** Sends, and waits for this one's reply. */
-  async send(request: string | SendInit, message?: Payload, settings?: string | SendSettings): Promise<SendResponse> {
-    const { fields } = sendOf(request, message, settings);
+  /** Sends, and waits for this one's reply; a signal ends the waiting, not what was sent. */
+  async send(request: string | SendInit, message?: Payload, more?: string | SendSettings): Promise<SendResponse> {
+    const { fields, settings } = sendOf(request, message, more);
+    const { signal } = settings;
+    if (signal?.aborted) throw this.#calls.explain(cancelled(signal));
     while (this.#waiting.size >= this.#most && this.#open()) {
       await new Promise<void>((resolve) => this.#turns.push(resolve));
     }
     if (!this.#open()) throw this.#failure ?? closed();
     const tag = (this.#tag += 1n);
-    return new Promise((resolve, reject) => {
+    const abort = () => this.#waiting.get(tag)?.reject(this.#calls.explain(cancelled(signal!)));
+    signal?.addEventListener('abort', abort, { once: true });
+    return new Promise<SendResponse>((resolve, reject) => {
       this.#waiting.set(tag, { resolve, reject });
       this.#outgoing.push({ ...fields, tag });
       this.#wake();
-    });
+    }).finally(() => signal?.removeEventListener('abort', abort));
   }
 
   /** Takes no more, and comes back when all that wait have their replies. */

@@ -115,6 +115,26 @@ test('a stream that breaks off fails what waits, and takes no more', async () =>
   client.close();
 });
 
+test('a Send on a stream can be aborted by itself', async () => {
+  const client = new WebSocketManagerClient({ url: service.grpc });
+  const { id } = await client.connect(upstream.url);
+  const stream = client.sendStream();
+  const caller = new AbortController();
+  const { signal } = caller;
+  const aborted = fails(stream.send(id, '{"burst": 0, "id": 1}', { signal, timeoutMs: 300 }), {
+    code: Code.Canceled,
+    certainty: 'maybe_sent',
+    says: /enough/,
+  });
+  const other = stream.send(id, '{"id": 2}');
+  caller.abort(new Error('enough'));
+  await aborted;
+  assert.equal((await other).response, '{"id": 2}');
+  await fails(stream.send(id, 'x', { signal }), { code: Code.Canceled });
+  await stream.close();
+  client.close();
+});
+
 test('the service that is killed in the midst of a Send leaves it in doubt', async () => {
   const other = await Service.start();
   const client = new WebSocketManagerClient({ url: other.grpc });

@@ -65,9 +65,9 @@ type Handler = (...told: any[]) => void;
 /** Types by the names that messages have on the wire (`MESSAGE_ID`). */
 export type RoomMessages = object;
 
-/** The service takes 50 requests at once and then 20 a second. */
-const BURST = 30;
+/** The service takes 50 requests at once and then 20 a second: 30 at once and then 16. */
 const PACE_MS = 60;
+const BURST_MS = 1800;
 
 /** Who wants to know of what. */
 class Told {
@@ -102,7 +102,7 @@ export class Room<M extends RoomMessages = Record<string, any>> extends Told {
 
   constructor(
     readonly name: string,
-    readonly leave: () => void,
+    readonly leave = () => {},
   ) {
     super();
   }
@@ -129,34 +129,37 @@ export class Room<M extends RoomMessages = Record<string, any>> extends Told {
 
 export class RoomClient<M extends RoomMessages = Record<string, any>> extends Told {
   /** Messages to the user that the token names. */
-  readonly user = new Room<M>('', () => {});
+  readonly user = new Room<M>('');
   /** Messages to everybody. */
-  readonly everyone = new Room<M>('', () => {});
+  readonly everyone = new Room<M>('');
   state: RoomState = 'waiting';
-  #base: string;
+  #base: URL;
   #options: RoomClientOptions;
   #rooms = new Map([['', this.everyone]]);
   #socket?: WebSocket;
   #attempt = 0;
   #asked = 0;
+  /** When there is a turn for the next request: some at once, then one a while. */
+  #turns = 0;
   #timer?: ReturnType<typeof setTimeout>;
   #beat?: ReturnType<typeof setTimeout>;
 
   /** The service's HTTP port, as http(s): or ws(s): URL; a page of its own origin needs none. */
-  constructor(url: string = globalThis.location?.origin, options: RoomClientOptions = {}) {
+  constructor(url: string | URL = location.origin, options: RoomClientOptions = {}) {
     super();
-    this.#base = new URL(url).href.replace(/^http/, 'ws').replace(/\/$/, '');
-    if (!/^wss?:/.test(this.#base)) throw TypeError('url: ' + url);
+    this.#base = new URL(url);
+    if (!/^(http|ws)s?:/.test(this.#base.href)) throw Error('url: ' + url);
     this.#options = options;
   }
 
   /** The room, joined as soon as there is a connection and as often as it comes back. */
   join(name: string): Room<M> {
-    if (this.state == 'closed') throw Error('this client is closed');
-    if (!name) throw TypeError('room: is empty');
+    if (this.state == 'closed') throw Error('client is closed');
     let room = this.#rooms.get(name);
     if (!room) {
-      room = new Room<M>(name, () => this.#rooms.delete(name) && this.#say({ leave: name }));
+      room = new Room<M>(name, () => {
+        if (this.#rooms.delete(name)) this.#pace(() => this.#say({ leave: name }));
+      });
       this.#rooms.set(name, room);
       if (this.state == 'open') this.#enter(room);
       else if (!this.#timer) this.#later(0);
@@ -194,18 +197,27 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
     this.#timer = setTimeout(() => this.#connect(), ms);
   }
 
-  async #connect(): Promise<void> {
+  async #connect(): Promise<undefined> {
+    // Nothing to come back for: the next join does.
+    if (this.#rooms.size < 2) return (this.#timer = undefined);
     this.#turn('connecting');
     const { token, path = '/ws/{room}', WebSocket: Socket = WebSocket } = this.#options;
     try {
       const shown = token instanceof Function ? await token() : token;
       // Closed meanwhile.
       if (this.state != 'connecting') return;
-      const way = path.replace('{room}', encodeURIComponent([...this.#rooms.keys()][1] ?? ''));
-      const socket = new Socket(this.#base + way, ['wsm.rooms.v1', ...(shown ? ['bearer.' + shown] : [])]);
-      socket.onopen = () => this.#opened();
+      const [, first] = this.#rooms.keys();
+      const way = new URL(path.replace('{room}', encodeURIComponent(first!)), this.#base);
+      const socket = new Socket(way.href.replace(/^http/, 'ws'), ['wsm.rooms.v1', ...(shown ? ['bearer.' + shown] : [])]);
+      socket.onopen = () => {
+        this.#turn('open');
+        this.#listening();
+        for (const room of this.#rooms.values()) if (room.name || room.at) this.#enter(room);
+      };
       socket.onmessage = (event) => this.#heard(event.data);
       socket.onclose = (event) => this.#lost(event);
+      // Where nobody listens for errors, the library ws throws them.
+      socket.onerror = () => {};
       this.#socket = socket;
     } catch (error) {
       this.tell('error', { code: 'CONNECT', message: '' + error });
@@ -213,27 +225,22 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
     }
   }
 
-  #opened(): void {
-    this.#turn('open');
-    this.#listening();
-    let nth = 0;
-    for (const room of this.#rooms.values()) {
-      if (!room.name && !room.at) continue;
-      if (nth++ < BURST) this.#enter(room);
-      else this.#soon(room, (nth - BURST) * PACE_MS);
-    }
+  #enter(room: Room<M>, ms?: number): void {
+    this.#pace(() => {
+      const { name, at } = room;
+      if (this.#rooms.get(name) != room) return;
+      const id = (room.ask = ++this.#asked);
+      this.#say(at ? { resume: { room: name, ...at }, id } : { join: name, id });
+    }, ms);
   }
 
-  #soon(room: Room<M>, ms: number): void {
+  /** At once where it can be: nothing may come between the opening and a resume. */
+  #pace(request: () => void, ms = 0): void {
+    const now = Date.now();
     const socket = this.#socket;
-    setTimeout(() => socket == this.#socket && this.#enter(room), ms);
-  }
-
-  #enter(room: Room<M>): void {
-    const { name, at } = room;
-    if (this.#rooms.get(name) != room) return;
-    const id = (room.ask = ++this.#asked);
-    this.#say(at ? { resume: { room: name, ...at }, id } : { join: name, id });
+    this.#turns = Math.max(this.#turns, now) + PACE_MS;
+    if ((ms += this.#turns - now - BURST_MS) > 0) setTimeout(() => socket == this.#socket && request(), ms);
+    else request();
   }
 
   #say(request: unknown): void {
@@ -253,17 +260,17 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
   #drop(): void {
     clearTimeout(this.#beat);
     const socket = this.#socket;
-    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
-    socket?.close();
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
     this.#socket = undefined;
   }
 
   #lost(closed?: CloseEvent): void {
-    const { reconnect, baseMs = 500, maxMs = 30000 } = this.#options;
+    const { reconnect = ({ code }) => code != 1000 && code < 3000, baseMs = 500, maxMs = 30000 } = this.#options;
     this.#drop();
-    if (closed && !(reconnect ? reconnect(closed) : closed.code != 1000 && closed.code < 3000)) {
-      return this.#turn('closed', closed);
-    }
+    if (closed && !reconnect(closed)) return this.#turn('closed', closed);
     this.#later(Math.random() * Math.min(maxMs, baseMs * 2 ** this.#attempt++));
     this.#turn('waiting', closed);
   }
@@ -275,10 +282,11 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
     const name = joined ?? (gap ?? frame).room;
     const room = user == null ? this.#rooms.get(name) : this.user;
     if (error) this.#refused(error, frame.id);
-    else if (!room) return;
-    else if (gap) this.#missing(gap, room);
-    else if ('recovered' in frame || joined) this.#entered(frame, room);
-    else this.#message(frame, room);
+    else if (room) {
+      if (gap) this.#missing(gap, room);
+      else if ('recovered' in frame || joined) this.#entered(frame, room);
+      else this.#message(frame, room);
+    }
   }
 
   #entered({ epoch, offset, recovered, id }: any, room: Room<M>): void {
@@ -296,16 +304,18 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
 
   #refused({ code, message }: any, id: number): void {
     const room = [...this.#rooms.values()].find(({ ask }) => ask && ask == id);
-    if (room && /^(UNAV|RES)/.test(code)) this.#soon(room, 1000 + 1000 * Math.random());
+    // UNAVAILABLE and RESOURCE_EXHAUSTED pass.
+    if (room && /^[UR]/.test(code)) this.#enter(room, 5000 * Math.random());
     else if (room) this.#rooms.delete(room.name);
     this.tell('error', { room: room?.name, code, message });
   }
 
   #missing(gap: RoomGap, room: Room<M>): void {
-    const { epoch, offset } = gap.to;
-    if (room.ask || !this.#newer(room, epoch, offset - 1)) return;
-    this.#moved(room, epoch, offset - 1);
-    room.tell('gap', gap);
+    let { epoch, offset } = gap.to;
+    if (this.#newer(room, epoch, --offset)) {
+      this.#moved(room, epoch, offset);
+      room.tell('gap', gap);
+    }
   }
 
   #moved(room: Room<M>, epoch: number, offset: number): void {
@@ -319,14 +329,14 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
   #message(frame: any, room: Room<M>): void {
     const { epoch, offset, also = [], from, dataBase64, data } = frame;
     if (epoch && !from) {
-      if (room.ask || !this.#newer(room, epoch, offset)) return;
+      if (!this.#newer(room, epoch, offset)) return;
       const had = room.had.has(offset);
       this.#moved(room, epoch, offset);
       if (had) return;
       for (const other of also) {
         // It will not come there too, unless that room is entered anew.
         const there = this.#rooms.get(other.room);
-        if (there?.at?.epoch == other.epoch && other.offset > there!.at!.offset) there!.had.add(other.offset);
+        if (there?.at?.epoch == other.epoch) there!.had.add(other.offset);
       }
     }
     if (dataBase64 != null) frame.data = Uint8Array.from(atob(dataBase64), (byte) => byte.charCodeAt(0));
@@ -335,8 +345,8 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
     room.tell('', frame);
   }
 
-  /** Beyond what was read of this room; lower epochs are over. */
-  #newer({ at }: Room<M>, epoch: number, offset: number): boolean {
-    return !at || epoch > at.epoch || (epoch == at.epoch && offset > at.offset);
+  /** Beyond what was read of this room, and in order; lower epochs are over. */
+  #newer({ at, ask }: Room<M>, epoch: number, offset: number): boolean {
+    return !ask && (!at || epoch > at.epoch || (epoch == at.epoch && offset > at.offset));
   }
 }

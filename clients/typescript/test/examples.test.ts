@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import type { Browser, Page } from 'playwright-core';
-import { bundle, launch, open, site } from './support/browser.js';
+import type { Page } from 'playwright-core';
+import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { Service } from './support/service.js';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
@@ -58,10 +58,10 @@ test('following with resume', async () => {
   assert.deepEqual(seqs, ['1', '2', '3', '4', '5', '6']);
 });
 
-test('room chat', async () => {
+test('room chat', { skip: NO_BROWSER }, async () => {
   const chat = (file: string) => readFileSync(join(ROOT, 'examples/chat', file), 'utf8');
   const place = await site(await bundle(chat('chat.ts')), chat('index.html').replace(/<script.*/s, ''));
-  const browser: Browser = await launch();
+  const browser = await launch();
   const pages: Page[] = [];
   for (const name of ['ada', 'grace']) {
     const { page, uncaught } = await open(browser, `${place.url}/?service=${encodeURIComponent(demo.http)}&room=tea`);

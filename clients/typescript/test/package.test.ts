@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,14 +89,36 @@ test('the package works where it is installed from its archive', async () => {
   assert.equal(ran.trim(), 'hello,true,virtufin,virtufin.SendRequest');
   await Promise.all([service.stop(), upstream.stop()]);
 
+  checkTypes();
   const pages = "import { WebSocketManagerClient } from '@virtufin/websocketmanager'; console.log(WebSocketManagerClient)";
   const made = await bundled(pages, folder);
   assert.ok(!/node:http2|createGrpcTransport/.test(made.outputFiles[0]!.text), 'nothing of Node is in a bundle for browsers');
 });
 
+/** As programs see its types, by both ways in which compilers find them. */
+function checkTypes(): void {
+  const program = `
+    import { WebSocketManagerClient, ConnectionStatus } from '@virtufin/websocketmanager';
+    import { SendRequestSchema } from '@virtufin/websocketmanager/gen/websocketmanager_pb';
+    import { RoomClient } from '@virtufin/websocketmanager/rooms';
+    const client = new WebSocketManagerClient({ url: 'http://localhost' });
+    export const open: Promise<boolean> = client.connect('ws://x/').then(({ status }) => status === ConnectionStatus.CONNECTED);
+    export const name: string = SendRequestSchema.typeName;
+    new RoomClient<{ chat: { text: string } }>('http://localhost').join('a').on('chat', ({ text }) => text.length);
+  `;
+  writeFileSync(join(folder, 'main.ts'), program);
+  const ways = [['nodenext', 'nodenext'], ['esnext', 'bundler']] as const;
+  for (const [module, resolution] of ways) {
+    const how = ['--module', module, '--moduleResolution', resolution, '--target', 'es2022', '--strict', '--noEmit'];
+    // As a program for Node has them.
+    how.push('--types', 'node', '--typeRoots', join(ROOT, 'node_modules/@types'));
+    const done = spawnSync(join(ROOT, 'node_modules/.bin/tsc'), [...how, 'main.ts'], { cwd: folder, encoding: 'utf8' });
+    assert.equal(done.status, 0, done.stdout);
+  }
+}
+
 /** In a process of its own, while this one goes on answering. */
-async function run(...parameters: string[]): Promise<string> {
-  const { execFile } = await import('node:child_process');
+function run(...parameters: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(process.execPath, parameters, { cwd: folder, timeout: 20_000 }, (error, out, err) =>
       error ? reject(new Error(`${error.message}\n${out}\n${err}`)) : resolve(out),

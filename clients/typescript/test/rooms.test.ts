@@ -134,6 +134,7 @@ test('a connection that says nothing is asked, then left', async () => {
   service.answering = false;
   await until('another connection', () => service.paths.length >= 2);
   service.answering = true;
+  for (const socket of service.server.clients) socket.terminate();
   await until('it is in again', () => joined.length >= 2);
   await end();
 });
@@ -208,6 +209,12 @@ test('sixty rooms on one socket, over a broken connection', async () => {
   await until('all came', () => [...seen.values()].every((texts) => texts.length === 1));
   await until('it came back to all', () => recovered === 60);
   assert.equal((await api.list()).total, 1n);
+  // As many again while it is open are asked for as fast as the service takes them.
+  for (const name of names) client.join(name).leave();
+  await until('it has left all', async () => (await api.rooms.list()).rooms.length === 0);
+  let again = 0;
+  for (const name of names) client.join(name).onJoined(() => (again += 1));
+  await until('it is in all again', () => again === 60);
   // A room too many is refused, and tried again later.
   const errors: RoomError[] = [];
   client.onError((error) => errors.push(error));

@@ -1,13 +1,19 @@
+import { existsSync } from 'node:fs';
 import { build } from 'esbuild';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { webServer } from './fake.js';
 
 const HERE = new URL('../../../', import.meta.url).pathname;
 
+const CHROMIUM = process.env.WSM_CHROMIUM ?? '/usr/bin/chromium';
+/** For tests that need a browser: why they are skipped. They are not where one must be there. */
+export const NO_BROWSER =
+  existsSync(CHROMIUM) || process.env.WSM_REQUIRE_BROWSER ? false : `no browser at ${CHROMIUM}: set WSM_CHROMIUM`;
+
 /** Chromium, without a window, and all on this machine. */
 export function launch(): Promise<Browser> {
   return chromium.launch({
-    executablePath: process.env.WSM_CHROMIUM ?? '/usr/bin/chromium',
+    executablePath: CHROMIUM,
     args: ['--no-proxy-server', '--disable-dev-shm-usage', '--no-sandbox'],
   });
 }

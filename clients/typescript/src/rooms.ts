@@ -101,7 +101,7 @@ export class Room<M extends RoomMessages = Record<string, any>> extends Told {
   had = new Set<number>();
 
   constructor(
-    readonly name: string,
+    readonly name = '',
     readonly leave = () => {},
   ) {
     super();
@@ -129,9 +129,9 @@ export class Room<M extends RoomMessages = Record<string, any>> extends Told {
 
 export class RoomClient<M extends RoomMessages = Record<string, any>> extends Told {
   /** Messages to the user that the token names. */
-  readonly user = new Room<M>('');
+  readonly user = new Room<M>();
   /** Messages to everybody. */
-  readonly everyone = new Room<M>('');
+  readonly everyone = new Room<M>();
   state: RoomState = 'waiting';
   #base: URL;
   #options: RoomClientOptions;
@@ -148,7 +148,7 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
   constructor(url: string | URL = location.origin, options: RoomClientOptions = {}) {
     super();
     this.#base = new URL(url);
-    if (!/^(http|ws)s?:/.test(this.#base.href)) throw Error('url: ' + url);
+    if (!/^(http|ws)/.test(this.#base.href)) throw Error('url: ' + url);
     this.#options = options;
   }
 
@@ -212,6 +212,8 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
       socket.onopen = () => {
         this.#turn('open');
         this.#listening();
+        // The service counts anew for each connection.
+        this.#turns = 0;
         for (const room of this.#rooms.values()) if (room.name || room.at) this.#enter(room);
       };
       socket.onmessage = (event) => this.#heard(event.data);
@@ -220,7 +222,7 @@ export class RoomClient<M extends RoomMessages = Record<string, any>> extends To
       socket.onerror = () => {};
       this.#socket = socket;
     } catch (error) {
-      this.tell('error', { code: 'CONNECT', message: '' + error });
+      this.tell('error', { code: 'OPEN', message: '' + error });
       this.#lost();
     }
   }

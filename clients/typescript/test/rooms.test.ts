@@ -205,8 +205,15 @@ test('sixty rooms on one socket, over a broken connection', async () => {
   }
   await until('it is in all', () => joined === 60);
   proxy.cut();
+  // While it comes back, to the room that is in the way in, and to all.
+  const broadcasts: unknown[] = [];
+  client.everyone.onMessage(({ data }) => broadcasts.push(data));
+  for (let nth = 0; nth < 50; nth += 1) await api.rooms.send(names[0]!, nth % 2 === 0 ? 'even' : 'odd');
   for (const name of names) await api.rooms.send(name, `hello, ${name}`);
-  await until('all came', () => [...seen.values()].every((texts) => texts.length === 1));
+  await until('all came', () => [...seen].every(([name, texts]) => texts.at(-1) === `hello, ${name}`));
+  assert.deepEqual([...seen.values()].map((texts) => texts.length), names.map((name) => (name === names[0] ? 51 : 1)));
+  await api.rooms.broadcast('to all');
+  await until('it came', () => broadcasts.length === 1);
   await until('it came back to all', () => recovered === 60);
   assert.equal((await api.list()).total, 1n);
   // As many again while it is open are asked for as fast as the service takes them.

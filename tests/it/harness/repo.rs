@@ -24,8 +24,17 @@ pub fn sources(folder: &str, endings: &[&str]) -> Vec<Source> {
 }
 
 fn walk(folder: &Path, endings: &[&str], found: &mut Vec<Source>) {
-    const IGNORED: &[&str] =
-        &["node_modules", "target", "__pycache__", ".pytest_cache", ".venv", "data", "results"];
+    const IGNORED: &[&str] = &[
+        "node_modules",
+        "target",
+        "dist",
+        "build",
+        "__pycache__",
+        ".pytest_cache",
+        ".venv",
+        "data",
+        "results",
+    ];
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { after, before, test } from 'node:test';
+import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
+import { RoomClient } from '@virtufin/websocketmanager/rooms';
+import { Code, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
+import { fails } from './support/contract.js';
+import { Service } from './support/service.js';
+import { Upstream } from './support/upstream.js';
+import { within } from './support/wait.js';
+
+let service: Service;
+let upstream: Upstream;
+before(async () => {
+  service = await Service.start('--cors-origin', '*', '--ws-origin', '*');
+  upstream = await Upstream.start();
+});
+after(async () => {
+  await upstream?.stop();
+  await service?.stop();
+});
+
+test('in a page: calls by gRPC-Web and Connect, and what is followed', { skip: NO_BROWSER }, async () => {
+  const browser = await launch();
+  const place = await site(await bundle(`
+    import { WebSocketManagerClient, Code } from '@virtufin/websocketmanager';
+    window.run = async (url, upstream, protocol, json) => {
+      const client = new WebSocketManagerClient({ url, protocol, json });
+      const { id } = await client.connect(upstream);
+      const { response } = await client.send(id, 'from a page');
+      const items = client.receive(id, { fromStart: true });
+      const { value } = await items.next();
+      await items.return();
+      const missing = await client.get('nobody').catch(({ code, reason }) => [Code[code], reason]);
+      await client.disconnect(id);
+      client.close();
+      const closed = await client.list().catch(({ message }) => message);
+      return [response, value.body.value, missing, closed];
+    };
+    window.wrong = (url) => new WebSocketManagerClient({ url, retry: false }).list().catch(({ message }) => message);
+  `));
+  const { page, uncaught } = await open(browser, place.url);
+  for (const [protocol, json] of [['grpc-web', false], ['connect', false], ['connect', true]]) {
+    const parameters = [service.http, upstream.url, protocol, json].map((one) => JSON.stringify(one)).join();
+    const [response, followed, missing, closed] = (await page.evaluate(`run(${parameters})`)) as string[];
+    assert.deepEqual([response, followed, missing], ['from a page', 'from a page', ['NotFound', 'not_found']]);
+    assert.match(closed!, /closed/);
+  }
+  const wrong = (await page.evaluate(`wrong(${JSON.stringify(service.grpc)})`)) as string;
+  assert.match(wrong, /cannot be reached.*not gRPC's 5002.*--cors-origin/);
+  assert.deepEqual(uncaught, []);
+  await browser.close();
+  await place.stop();
+});
+
+test('wrong arguments say what is wrong', async () => {
+  const url = service.grpc;
+  assert.throws(() => new WebSocketManagerClient({ url: 'localhost:5002' }), /url: must begin with http/);
+  assert.throws(() => new WebSocketManagerClient({ url: '' }), /url: "" is no URL/);
+  assert.throws(() => new WebSocketManagerClient({ url, timeout: -1 }), /timeout: must be milliseconds/);
+  assert.throws(() => new WebSocketManagerClient({ url, protocol: 'http' as 'grpc' }), /protocol: must be grpc/);
+  assert.throws(() => new WebClient({ url, protocol: 'grpc' as 'connect' }), /grpc is for Node/);
+  const web = new WebSocketManagerClient({ url: service.http, protocol: 'grpc-web' });
+  assert.throws(() => web.sendStream(), /sendStream: needs gRPC over HTTP\/2/);
+  web.close();
+  const client = new WebSocketManagerClient({ url });
+  assert.throws(() => client.sendStream({ maxInFlight: 0 }), /maxInFlight: must be at least 1/);
+  await fails(client.send('any', 'é'.repeat(3 << 20)), {
+    code: Code.ResourceExhausted,
+    certainty: 'not_sent',
+    says: /6291456 bytes are over the limit of 4194304/,
+  });
+  await fails(client.rooms.send('any', new Uint8Array(5 << 20)), { code: Code.ResourceExhausted });
+  client.close();
+  assert.throws(() => new RoomClient('ftp://x/'), /url: ftp/);
+  assert.throws(() => new RoomClient('not a url'), TypeError);
+  const rooms = new RoomClient(service.http);
+  rooms.close();
+  assert.throws(() => rooms.join('a'), /closed/);
+});
+
+test('a Send that is aborted before it began never begins', async () => {
+  const client = new WebSocketManagerClient({ url: service.grpc });
+  const { id } = await client.connect(upstream.url);
+  const before = (await client.get(id)).counters!.messagesOut;
+  await fails(client.send(id, 'x', { signal: AbortSignal.abort(new Error('changed my mind')) }), {
+    code: Code.Canceled,
+    says: /changed my mind/,
+  });
+  assert.equal((await client.get(id)).counters!.messagesOut, before);
+  client.close();
+});
+
+test('a stream that breaks off fails what waits, and takes no more', async () => {
+  const other = await Service.start();
+  const client = new WebSocketManagerClient({ url: other.grpc });
+  const { id } = await client.connect(upstream.url);
+  const stream = client.sendStream({ maxInFlight: 1 });
+  assert.equal((await stream.send(id, '{"id": 0}')).response, '{"id": 0}');
+  const first = stream.send({ id, message: '{"burst": 0, "id": 1}', timeoutMs: 60_000 });
+  const second = stream.send(id, '{"id": 2}');
+  const ends = Promise.allSettled([first, second]);
+  await client.disconnect(id);
+  const [lost, late] = await within(ends, 'both end');
+  assert.deepEqual([lost.status, late.status], ['rejected', 'rejected']);
+  assert.equal((lost as PromiseRejectedResult).reason.certainty, 'maybe_sent');
+  await other.stop();
+  await assert.rejects(within(stream.send(id, 'x'), 'the stream has ended'));
+  client.close();
+});
+
+test('a Send on a stream can be aborted by itself', async () => {
+  const client = new WebSocketManagerClient({ url: service.grpc });
+  const { id } = await client.connect(upstream.url);
+  const stream = client.sendStream();
+  const caller = new AbortController();
+  const { signal } = caller;
+  const aborted = fails(stream.send(id, '{"burst": 0, "id": 1}', { signal, timeoutMs: 300 }), {
+    code: Code.Canceled,
+    certainty: 'maybe_sent',
+    says: /enough/,
+  });
+  const other = stream.send(id, '{"id": 2}');
+  caller.abort(new Error('enough'));
+  await aborted;
+  assert.equal((await other).response, '{"id": 2}');
+  await fails(stream.send(id, 'x', { signal }), { code: Code.Canceled });
+  await stream.close();
+  client.close();
+});
+
+test('the service that is killed in the midst of a Send leaves it in doubt', async () => {
+  const other = await Service.start();
+  const client = new WebSocketManagerClient({ url: other.grpc });
+  const { id } = await client.connect(upstream.url);
+  const waits = client.send(id, '{"burst": 0, "id": 1}', { timeoutMs: 60_000 });
+  const failed = fails(waits, { code: Code.Aborted, certainty: 'maybe_sent', says: /broke the connection off/ });
+  while ((await client.get(id)).sendsInFlight === 0);
+  other.kill();
+  await within(failed, 'it fails');
+  client.close();
+  await other.stop();
+});
+
+test('many Sends at once by a stream take less of this process than one after the other', async (t) => {
+  const client = new WebSocketManagerClient({ url: service.grpc });
+  const { id } = await client.connect(upstream.url);
+  const count = 400;
+  const cpu = async (run: () => Promise<unknown>) => {
+    const begun = process.cpuUsage();
+    await run();
+    const { user, system } = process.cpuUsage(begun);
+    return user + system;
+  };
+  const texts = Array.from({ length: count }, (_, nth) => `{"id": ${nth}}`);
+  const single = await cpu(async () => {
+    for (const text of texts) await client.send(id, text);
+  });
+  const stream = client.sendStream();
+  const streamed = await cpu(() => Promise.all(texts.map((text) => stream.send(id, text))));
+  await stream.close();
+  t.diagnostic(`CPU of ${count} Sends: ${single} us one by one, ${streamed} us on a stream`);
+  assert.ok(streamed < single);
+  client.close();
+});
+
+test('a process that forgets to close ends by itself', async () => {
+  const program = `
+    import { WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+    for (const [url, protocol] of [[process.argv[1], 'grpc'], [process.argv[2], 'grpc-web'], [process.argv[2], 'connect']]) {
+      const client = new WebSocketManagerClient({ url, protocol });
+      const { id } = await client.connect(process.argv[3]);
+      await client.send(id, 'x');
+      for await (const _ of client.receive(id, { fromStart: true })) break;
+    }
+    console.log('done');
+  `;
+  const parameters = ['--input-type=module', '-e', program, service.grpc, service.http, upstream.url];
+  const cwd = new URL('../../', import.meta.url).pathname;
+  const { stdout } = await promisify(execFile)(process.execPath, parameters, { cwd, timeout: 20_000 });
+  assert.equal(stdout, 'done\n');
+});

@@ -1,4 +1,5 @@
-//! Clients of the public contract, generated from the same protos as the service.
+//! The public contract, generated from the same protos as the service. The server's half is for the
+//! tests, which stand in for a service whose delays are known.
 
 use std::error::Error;
 
@@ -6,9 +7,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=../proto");
     let files = protox::compile(["websocketmanager.proto", "rooms.proto"], ["../proto"])?;
     tonic_prost_build::configure()
-        .build_server(false)
         // The RPC named Connect takes the name that the transport helper would have.
         .build_transport(false)
+        .generate_default_stubs(true)
         .bytes(".virtufin")
         .compile_fds(files)?;
     Ok(())

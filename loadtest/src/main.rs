@@ -92,6 +92,7 @@ fn run(options: Options, arguments: &[String]) -> Result<u8> {
 }
 
 fn finish(stage: &Stage, report: &Report) -> Result<u8> {
+    stage.progress.clear();
     let usual = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results");
     let folder = report.write(&stage.options.out.clone().unwrap_or_else(usual))?;
     if stage.options.json {

@@ -41,6 +41,13 @@ impl Progress {
         }
     }
 
+    /// Takes the line away, before something else is printed.
+    pub fn clear(&self) {
+        if self.terminal {
+            eprint!("\r{:WIDTH$}\r", "");
+        }
+    }
+
     /// Something that stays.
     pub fn say(&self, text: &str) {
         let line = format!("[{:4} s] {text}", (clock::now() - self.begun) / SECOND);

@@ -1,6 +1,6 @@
 //! What was measured: a histogram for each operation, and a timeline of seconds.
 
-use crate::clock::{self, SECOND};
+use crate::clock::SECOND;
 use hdrhistogram::Histogram;
 use std::{
     collections::BTreeMap,
@@ -145,10 +145,11 @@ impl Recorder {
         (first.done() + first.warm, first.failed(), first.seconds.last().copied().unwrap_or_default())
     }
 
+    /// All of it, with the seconds that are whole at `at`.
     #[must_use]
-    pub fn end(&self) -> Vec<Operation> {
+    pub fn end(&self, at: u64) -> Vec<Operation> {
         let mut open = self.open();
-        open.roll(clock::now());
+        open.roll(at);
         // What is left of the last second is a sliver: not a rate.
         open.inner.operations.clone()
     }
@@ -199,7 +200,7 @@ mod tests {
         recorder.done(0, 9 * SECOND, 11 * SECOND);
         recorder.failed(0, 9 * SECOND, 11 * SECOND, "late");
         recorder.done(0, 10 * SECOND, 11 * SECOND);
-        let operations = recorder.end();
+        let operations = recorder.end(12 * SECOND);
         assert_eq!((operations[0].warm, operations[0].done(), operations[0].failed()), (2, 1, 0));
     }
 
@@ -212,11 +213,12 @@ mod tests {
         recorder.done(0, SECOND, SECOND + 500);
         recorder.failed(1, SECOND, SECOND + 500, "no");
         recorder.done(0, 2 * SECOND, 3 * SECOND);
-        let seconds = &recorder.open().inner.operations[0].seconds;
+        let open = recorder.open();
+        let seconds = &open.inner.operations[0].seconds;
         assert_eq!(seconds.len(), 3);
         assert_eq!((seconds[0].done, seconds[0].p50, seconds[0].max), (100, 50, 100));
         assert_eq!((seconds[1].done, seconds[2].done), (1, 0));
-        assert_eq!(recorder.open().inner.operations[1].seconds[1].failed, 1);
+        assert_eq!(open.inner.operations[1].seconds[1].failed, 1);
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
         for number in 0..100 {
             recorder.failed(0, 0, 1, &format!("reason {number}"));
         }
-        let operation = &recorder.end()[0];
+        let operation = &recorder.end(SECOND)[0];
         assert_eq!((operation.failed(), operation.failures.len()), (100, REASONS_MAX + 1));
     }
 }

@@ -62,7 +62,7 @@ impl Service {
             command
                 .env_clear()
                 .args(["serve", "--http-port", "0", "--grpc-port", "0", "--admin-port", "0"])
-                .args(["--egress-allow", "127.0.0.0/8", "--log-level", "warn", "--instance-id", wanted.name])
+                .args(["--egress-allow", "127.0.0.0/8", "--log-level", "warn", "--instance-id", "loadtest"])
                 .args(["--shards", &wanted.shards.to_string(), "--drain-lame-duck", "0", "--data-dir"])
                 .arg(data.path())
                 .args(wanted.flags);
@@ -135,7 +135,10 @@ impl Service {
 pub fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, HTTP_PATIENCE)?;
     stream.set_read_timeout(Some(HTTP_PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one write: a server may answer the first packet and close on the second.
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);

@@ -181,7 +181,7 @@ impl Measure {
         let ended = clock::now().min(self.end);
         outcome.nanos = ended.saturating_sub(self.recorder.start()).min(self.nanos);
         outcome.processes = self.sampler.end();
-        outcome.operations = self.recorder.end();
+        outcome.operations = self.recorder.end(ended);
         outcome.behind = Some(self.behind.told());
         outcome.partial |= stop::asked();
     }

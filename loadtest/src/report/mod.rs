@@ -1,5 +1,6 @@
 //! What came out, in three forms: a table for the terminal, JSON for programs, a page for people.
 
+pub mod chart;
 pub mod html;
 pub mod json;
 pub mod table;

@@ -1,0 +1,6 @@
+//! The generator against a service whose delays are known, and the program as people use it.
+
+mod arguments;
+mod delays;
+mod fake;
+mod running;

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     clock::{MILLI, SECOND},
     progress::Progress,
+    stop,
     trouble::{Result, Trouble},
 };
 
@@ -23,6 +24,8 @@ pub struct Plan {
     /// Of one step on the way to the knee.
     pub step: u64,
     pub receiving: u64,
+    /// How near to one another what holds and what breaks must be to be the knee.
+    pub near: f64,
 }
 
 pub const FULL: Plan = Plan {
@@ -32,6 +35,7 @@ pub const FULL: Plan = Plan {
     steady: 10 * SECOND,
     step: SECOND,
     receiving: 3 * SECOND,
+    near: 1.1,
 };
 pub const QUICK: Plan = Plan {
     members: 1000,
@@ -40,6 +44,7 @@ pub const QUICK: Plan = Plan {
     steady: SECOND,
     step: 150 * MILLI,
     receiving: SECOND / 2,
+    near: 1.4,
 };
 
 pub const AT_ONCE: usize = 64;
@@ -58,10 +63,9 @@ pub struct Row {
     pub one_wall: f64,
     pub many: f64,
     pub many_wall: f64,
-    pub steady: Open,
-    /// Publishes a second.
-    pub knee: f64,
-    pub half: Open,
+    pub steady: Option<Open>,
+    /// Publishes a second, and how it is at half of that.
+    pub knee: Option<(f64, Open)>,
     pub idle_bytes: f64,
     /// Messages a CPU-second.
     pub received: f64,
@@ -75,6 +79,8 @@ pub struct Comparison {
     pub skipped: Vec<(Kind, Vec<String>)>,
     /// What broke, and how.
     pub broken: Vec<(Kind, String)>,
+    /// Ended by Ctrl-C: figures that were not taken are not there.
+    pub partial: bool,
 }
 
 /// Figures of one server on their way.
@@ -89,8 +95,13 @@ struct Entry {
 
 impl Comparison {
     pub fn run(kinds: &[Kind], place: &Place, plan: &Plan, progress: &Progress) -> Result<Self> {
-        let mut all =
-            Comparison { members: plan.members, rows: Vec::new(), skipped: Vec::new(), broken: Vec::new() };
+        let mut all = Comparison {
+            members: plan.members,
+            rows: Vec::new(),
+            skipped: Vec::new(),
+            broken: Vec::new(),
+            partial: false,
+        };
         let mut entries = Vec::new();
         for kind in kinds {
             let missing = kind.missing(&place.root);
@@ -114,21 +125,33 @@ impl Comparison {
             ("receiving", receive),
         ];
         for (name, phase) in phases {
+            if all.partial {
+                break;
+            }
             let rounds = if name == "in turns" { plan.turns + 1 } else { 1 };
             for round in 0..rounds {
                 let mut going = Vec::new();
                 for mut entry in entries {
                     let kind = entry.hall.server.kind;
                     progress.tick(|| format!("{name}, {} of {rounds}: {}", round + 1, kind.name()));
-                    match phase(&mut entry, plan, round) {
+                    let done = if stop::asked() {
+                        Err(Trouble::Interrupted)
+                    } else {
+                        phase(&mut entry, plan, round)
+                    };
+                    match done {
                         Ok(()) => going.push(entry),
+                        Err(Trouble::Interrupted) => {
+                            all.partial = true;
+                            going.push(entry);
+                        }
                         Err(error) => all.give_up(kind, error)?,
                     }
                 }
                 entries = going;
             }
         }
-        all.rows = entries.into_iter().filter_map(Entry::row).collect();
+        all.rows = entries.into_iter().map(Entry::row).collect();
         Ok(all)
     }
 
@@ -172,7 +195,7 @@ fn steady(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
 fn knee(entry: &mut Entry, plan: &Plan, _round: usize) -> Result<()> {
     let (_, per_second) = median(&entry.one);
     let start = (per_second / plan.members as f64 * 0.7).max(2.0);
-    entry.knee = Some(entry.hall.knee(start, plan.step, KNEE_BOUND)?);
+    entry.knee = Some(entry.hall.knee(start, plan.step, KNEE_BOUND, plan.near)?);
     Ok(())
 }
 
@@ -189,21 +212,19 @@ impl Entry {
         Entry { hall, one: Vec::new(), many: Vec::new(), steady: None, knee: None, received: f64::NAN }
     }
 
-    fn row(self) -> Option<Row> {
+    fn row(self) -> Row {
         let ((one, one_wall), (many, many_wall)) = (median(&self.one), median(&self.many));
-        let (knee, half) = self.knee?;
-        Some(Row {
+        Row {
             kind: self.hall.server.kind,
             one,
             one_wall,
             many,
             many_wall,
-            steady: self.steady?,
-            knee,
-            half,
+            steady: self.steady,
+            knee: self.knee,
             idle_bytes: self.hall.idle_bytes,
             received: self.received,
-        })
+        }
     }
 }
 

@@ -181,7 +181,7 @@ impl Hall {
     }
 
     /// The highest rate that is still served within `bound`, and how it is at half of it.
-    pub fn knee(&mut self, start: f64, step: u64, bound: u64) -> Result<(f64, Open)> {
+    pub fn knee(&mut self, start: f64, step: u64, bound: u64, near: f64) -> Result<(f64, Open)> {
         let (mut good, mut rate) = (0.0, start);
         let mut bad = f64::INFINITY;
         for _ in 0..KNEE_STEPS {
@@ -194,7 +194,7 @@ impl Hall {
             } else {
                 bad = rate;
             }
-            if good > 0.0 && bad / good < KNEE_NEAR {
+            if good > 0.0 && bad / good < near {
                 break;
             }
             rate = if bad.is_finite() {
@@ -214,8 +214,6 @@ impl Hall {
 /// Deliveries that are timed in one open run, about.
 const SAMPLES: u64 = 200_000;
 const KNEE_STEPS: usize = 14;
-/// The knee is known when what breaks is so near to what holds.
-const KNEE_NEAR: f64 = 1.15;
 
 /// Messages a CPU-second that a server takes from so many senders, so many frames in each write, for
 /// so long. The senders write in rounds, each begun when the server has read the one before: what piles

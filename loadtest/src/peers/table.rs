@@ -70,6 +70,10 @@ impl Comparison {
             (Id::ReceiveOfRaw, |row| row.received, Kind::Raw, 0.6),
             (Id::ReceiveOfNats, |row| row.received, Kind::Nats, 1.3),
         ];
+        // Half a comparison is none.
+        if self.partial {
+            return Vec::new();
+        }
         let beside = |(id, figure, other, bound): (Id, Figure, Kind, f64)| {
             let (own, theirs) = (figure(ours), figure(self.of(other)?));
             let said = format!("{:.2}x ({} to {})", own / theirs, count(own), count(theirs));
@@ -84,10 +88,12 @@ impl Comparison {
             let said = format!("{} to {} of {}", count(ours.one), count(best.one), best.kind.title());
             Reached::new(Id::SingleOfPeers, ours.one > best.one, said)
         });
-        let soonest = rivals().filter(|row| row.steady.whole).min_by_key(|row| row.steady.p99).map(|best| {
-            let (own, theirs) = (ours.steady.p99, best.steady.p99);
-            let said = format!("{} to {} of {}", clock::human(own), clock::human(theirs), best.kind.title());
-            Reached::new(Id::TailOfPeers, ours.steady.whole && own <= theirs, said)
+        let tail = |row: &Row| row.steady.filter(|open| open.whole).map(|open| open.p99);
+        let soonest = rivals().filter_map(|row| Some((tail(row)?, row.kind))).min();
+        let soonest = soonest.zip(ours.steady).map(|((theirs, kind), steady)| {
+            let own = steady.p99;
+            let said = format!("{} to {} of {}", clock::human(own), clock::human(theirs), kind.title());
+            Reached::new(Id::TailOfPeers, steady.whole && own <= theirs, said)
         });
         most.into_iter().chain(soonest).collect()
     }
@@ -101,10 +107,10 @@ impl Row {
             self.kind.title().to_owned(),
             count(self.one),
             count(self.many),
-            time(&self.steady, self.steady.p50),
-            time(&self.steady, self.steady.p99),
-            count(self.knee),
-            time(&self.half, self.half.p99),
+            time(self.steady.as_ref(), |open| open.p50),
+            time(self.steady.as_ref(), |open| open.p99),
+            count(self.knee.map_or(f64::NAN, |it| it.0)),
+            time(self.knee.as_ref().map(|it| &it.1), |open| open.p99),
             format!("{:.0}", self.idle_bytes),
             count(self.received),
         ]
@@ -114,11 +120,11 @@ impl Row {
         json!({
             "server": self.kind.name(),
             "title": self.kind.title(),
-            "deliveriesPerCpuSecond": {"oneAtATime": self.one, "64AtOnce": self.many},
-            "deliveriesPerSecond": {"oneAtATime": self.one_wall, "64AtOnce": self.many_wall},
-            "at40PublishesPerSecond": open(&self.steady),
-            "kneePublishesPerSecond": self.knee,
-            "atHalfTheKnee": open(&self.half),
+            "deliveriesPerCpuSecond": {"oneAtATime": number(self.one), "64AtOnce": number(self.many)},
+            "deliveriesPerSecond": {"oneAtATime": number(self.one_wall), "64AtOnce": number(self.many_wall)},
+            "at40PublishesPerSecond": self.steady.as_ref().map(open),
+            "kneePublishesPerSecond": self.knee.map(|it| it.0),
+            "atHalfTheKnee": self.knee.as_ref().map(|it| open(&it.1)),
             "bytesPerIdleConnection": self.idle_bytes,
             "receivedPerCpuSecond": number(self.received),
         })
@@ -141,8 +147,12 @@ fn open(open: &Open) -> Value {
     })
 }
 
-fn time(open: &Open, nanos: u64) -> String {
-    if open.whole { clock::human(nanos) } else { "not all came".to_owned() }
+fn time(open: Option<&Open>, nanos: fn(&Open) -> u64) -> String {
+    match open {
+        None => "-".to_owned(),
+        Some(open) if open.whole => clock::human(nanos(open)),
+        Some(_) => "not all came".to_owned(),
+    }
 }
 
 /// As people read it: 8.9 M, 220 k, 37.

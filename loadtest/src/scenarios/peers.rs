@@ -45,9 +45,10 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     outcome.tables = all.tables();
     outcome.data = all.json();
     outcome.goals = all.goals();
+    outcome.partial = all.partial;
     outcome.failures = all.broken.iter().map(|(kind, why)| format!("{}: {why}", kind.name())).collect();
     outcome.notes.push(
-        "Readers spin: no server pays for waking them. In the order of `received`, 100 senders write 32 messages at a time."
+        "Readers spin: no server pays for waking them. `received`: 100 senders, 32 messages a write."
             .to_owned(),
     );
     Ok(outcome)

@@ -15,7 +15,7 @@ use crate::{
     service::Service,
     stage::{self, Stage},
     stop,
-    trouble::Result,
+    trouble::{Result, Trouble},
 };
 
 const CLIENTS: usize = 10_000;
@@ -52,7 +52,13 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
         all.leave();
         let mut next = Readers::new(1)?;
         let (cpu, began) = (cpu(&service), clock::now());
-        next.join(&target, clients, clients, PATIENCE)?;
+        match next.join(&target, clients, clients, PATIENCE) {
+            Err(Trouble::Interrupted) if round > 0 => {
+                outcome.partial = true;
+                break;
+            }
+            joined => joined?,
+        };
         let took = clock::now() - began;
         let used = cpu_since(&service, cpu);
         table.row(&[

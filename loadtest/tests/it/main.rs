@@ -3,4 +3,5 @@
 mod arguments;
 mod delays;
 mod fake;
+mod rooms;
 mod running;

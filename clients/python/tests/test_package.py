@@ -143,7 +143,8 @@ def installed(tmp_path_factory):
     venv.create(environment, with_pip=False)
     run([sys.executable, "-m", "pip", "--python", environment, "install", "--quiet", "--no-deps", "--no-index", wheel])
     # What tests/run has installed; without it, what these tests themselves use.
-    libraries = next(OLDEST.glob("lib/python*/site-packages"), sysconfig.get_paths()["purelib"])
+    own = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    libraries = OLDEST / own if (OLDEST / own).is_dir() else sysconfig.get_paths()["purelib"]
     [site] = environment.glob("lib/python*/site-packages")
     (site / "libraries.pth").write_text(f"{libraries}\n")
     return environment / "bin/python"

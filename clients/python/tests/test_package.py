@@ -157,6 +157,14 @@ def test_the_quick_start_runs_from_the_wheel(installed, service, upstream):
     assert "site-packages" in where and where.strip().endswith("0.1.0")
 
 
+def test_the_namespace_is_shared_with_other_distributions(installed, tmp_path):
+    other = tmp_path / "virtufin/other"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("name = 'other'")
+    code = "import virtufin.websocketmanager, virtufin.other, virtufin.api.client; print(virtufin.other.name)"
+    assert run([installed, "-c", code], env={"PYTHONPATH": str(tmp_path)}) == "other\n"
+
+
 def test_the_follower_runs_from_the_wheel_with_its_twin(installed, service, upstream, tmp_path):
     topic = fresh("wheel")
     feed = run([installed, CLIENT / "examples/market_feed.py", service.grpc, upstream, topic, "5"], env={})

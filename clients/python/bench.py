@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE / "src"))
 
 import grpc.aio  # noqa: E402
 
-from virtufin.websocketmanager import WebSocketManagerClient  # noqa: E402
+from virtufin.websocketmanager import CONNECTED, WebSocketManagerClient  # noqa: E402
 from virtufin.websocketmanager.protos import websocketmanager_pb2 as pb  # noqa: E402
 from virtufin.websocketmanager.protos.methods import WebSocketManager as rpc  # noqa: E402
 
@@ -76,6 +76,8 @@ async def compare(port, rounds):
 
                 await asyncio.gather(*(sender() for _ in range(200)))
 
+        while not any(found.id == ID and found.status == CONNECTED for found in (await client.list()).connections):
+            await asyncio.sleep(0.02)
         for _ in range(rounds):
             await bare.measure(of_stub, SENDS)
             await sequential.measure(of_client, SENDS)
@@ -100,10 +102,14 @@ def main():
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--http-port", "0", "--grpc-port", "0", "--admin-port", "0", "--shards", "1", "--data-dir", folder]
-        service = subprocess.Popen([BINARY, "demo", *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        # WSM_BIN is no setting of the service.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("WSM_")}
+        service = subprocess.Popen([BINARY, "demo", *flags], stdout=subprocess.PIPE, stderr=sys.stderr, text=True, env=environment)
         with service.stdout:
             try:
                 ready = service.stdout.readline()
+                if not ready.startswith("ready "):
+                    sys.exit(f"{BINARY} did not start")
                 port = int(dict(word.split("=", 1) for word in ready.split()[1:])["grpc"].rpartition(":")[2])
                 os.sched_setaffinity(0, {chosen.core})
                 met = report(*asyncio.run(compare(port, chosen.rounds)))

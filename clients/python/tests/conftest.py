@@ -57,6 +57,8 @@ async def _watched(test):
     KEPT.add(asyncio.current_task())
     await asyncio.wait_for(test, 2 * DEADLINE)
     await nothing_is_left()
+    # Older grpcio, where two event loops of a process use it: one woke for the other's event.
+    complaints = [one for one in complaints if not isinstance(one.get("exception"), BlockingIOError)]
     assert not complaints, complaints
 
 

@@ -112,6 +112,21 @@ async def test_c97_no_answer(both):
         await refused(client.list(timeout=0.1), "DEADLINE_EXCEEDED")
 
 
+async def test_a_stream_that_is_not_answered_is_given_up(both, monkeypatch):
+    async def deaf(requests, context):
+        await asyncio.Event().wait()
+        yield b""
+
+    monkeypatch.setattr("virtufin.websocketmanager.send_stream.MARGIN", 0.1)
+    async with fake({"SendStream": ("stream_stream", deaf)}) as port, both("127.0.0.1", port) as client:
+        stream = client.send_stream()
+        short, long = background(stream.send("a", "x", timeout_ms=1)), background(stream.send("a", "y", timeout_ms=60000))
+        await refused(short, "DEADLINE_EXCEEDED", says="does not answer")
+        await refused(long, "ABORTED", "maybe_sent")
+        await stream.close()
+        await refused(stream.send("a", "x"), "CANCELLED", says="the send stream is closed")
+
+
 async def test_c98_the_callers_code_throws(make, upstream, both, service):
     async with make() as client, connected(client, upstream) as id:
         await client.send_raw(id, '{"burst": 3}')

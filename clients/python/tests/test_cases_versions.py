@@ -128,3 +128,32 @@ async def test_c94_an_older_client(service, upstream, base):
         with pytest.raises(grpc.aio.AioRpcError) as gone:
             await call("Send", id=id, message="x")
         assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_code_of_the_earlier_client_runs(service, upstream):
+    """As its users wrote it; only the address is ours."""
+    from virtufin.websocketmanager import WebSocketManagerClient
+    from virtufin.websocketmanager.client import WebSocketManagerClient as Same
+
+    assert Same is WebSocketManagerClient
+    host, port = service.grpc.split(":")
+    async with WebSocketManagerClient(host=host, port=int(port)) as client:
+        connection = await client.connect(upstream, auto_reconnect=True)
+        assert connection.status == CONNECTED
+        assert connection.id in [c.id for c in (await client.list()).connections]
+        await client.start_publish(connection.id, "earlier")
+        response = await client.send(connection.id, "hello", timeout_ms=5000)
+        assert response.response == "hello"
+        await client.send_raw(connection.id, "raw")
+        await client.set_tag(connection.id, "a", "b")
+        await client.set_tags(connection.id, {"c": "d"})
+        assert await client.get_tag(connection.id, "a") == "b" and await client.get_tag(connection.id, "x") is None
+        assert await client.get_tags(connection.id) == {"a": "b", "c": "d"}
+        await client.stop_publish(connection.id)
+        await client.disconnect(connection.id)
+        try:
+            await client.send(connection.id, "gone")
+        except grpc.aio.AioRpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND
+        else:
+            raise AssertionError("it is gone")

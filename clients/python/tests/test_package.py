@@ -143,7 +143,8 @@ def installed(tmp_path_factory):
     venv.create(environment, with_pip=False)
     run([sys.executable, "-m", "pip", "--python", environment, "install", "--quiet", "--no-deps", "--no-index", wheel])
     # What tests/run has installed; without it, what these tests themselves use.
-    libraries = next(OLDEST.glob("lib/python*/site-packages"), sysconfig.get_paths()["purelib"])
+    own = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    libraries = OLDEST / own if (OLDEST / own).is_dir() else sysconfig.get_paths()["purelib"]
     [site] = environment.glob("lib/python*/site-packages")
     (site / "libraries.pth").write_text(f"{libraries}\n")
     return environment / "bin/python"
@@ -154,6 +155,14 @@ def test_the_quick_start_runs_from_the_wheel(installed, service, upstream):
     assert "reply: hello" in said and "error: NOT_FOUND not_found" in said
     where = run([installed, "-c", "import virtufin.websocketmanager as it; print(it.__file__, it.__version__)"], env={})
     assert "site-packages" in where and where.strip().endswith("0.1.0")
+
+
+def test_the_namespace_is_shared_with_other_distributions(installed, tmp_path):
+    other = tmp_path / "virtufin/other"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("name = 'other'")
+    code = "import virtufin.websocketmanager, virtufin.other, virtufin.api.client; print(virtufin.other.name)"
+    assert run([installed, "-c", code], env={"PYTHONPATH": str(tmp_path)}) == "other\n"
 
 
 def test_the_follower_runs_from_the_wheel_with_its_twin(installed, service, upstream, tmp_path):

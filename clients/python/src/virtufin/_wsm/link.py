@@ -61,6 +61,11 @@ class Method(Generic[Q, R]):
         return self.path.rpartition("/")[2]
 
 
+_HEALTH: Method[bytes, bytes] = Method("/grpc.health.v1.Health/Check", bytes, bytes)
+# HealthCheckResponse: field 1, status, is 1.
+_SERVING = b"\x08\x01"
+
+
 def being_cancelled() -> bool:
     """Whether this task was cancelled by somebody (Python 3.10 cannot tell: then it was not)."""
     task = asyncio.current_task()
@@ -185,12 +190,20 @@ class Link:
         call: grpc.aio.StreamStreamCall[Q, R] = make(requests, timeout=timeout, metadata=self.metadata or None)
         return call
 
+    async def serving(self) -> bool:
+        """Whether the service takes new work, by the standard health service; one without that does."""
+        try:
+            return await self.unary(_HEALTH, b"") == _SERVING
+        except WebSocketManagerError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+
     async def explained(self, failure: WebSocketManagerError) -> WebSocketManagerError:
         """The failure, in words that name the way out where gRPC's do not."""
         better = await explain(failure, self.host, self.port, self.tls is not None)
         if better is None:
             return failure
-        said = error_of(failure.code(), better, failure.method, failure.trailing_metadata(), debug=failure.details())
+        code = grpc.StatusCode.UNAVAILABLE if failure.code() is grpc.StatusCode.UNKNOWN else failure.code()
+        said = error_of(code, better, failure.method, failure.trailing_metadata(), debug=failure.details())
         said.certainty = failure.certainty
         return said
 

@@ -11,7 +11,7 @@ from .errors import WebSocketManagerError
 
 PATIENCE = 1.0
 _PORTS = "the gRPC port is 5002 unless it was configured otherwise (5001 is the HTTP port)"
-_NO_HTTP2 = ("Socket closed", "Failed parsing HTTP/2", "http1.x", "Connection reset", "Broken pipe", "not HTTP/2")
+_NO_HTTP2 = ("Socket closed", "Failed parsing HTTP/2", "http1.x", "Connection reset", "Broken pipe", "not HTTP/2", "Stream removed")
 
 
 async def explain(failure: WebSocketManagerError, host: str, port: int, tls: bool) -> str | None:
@@ -22,7 +22,8 @@ async def explain(failure: WebSocketManagerError, host: str, port: int, tls: boo
             return f"{place} speaks HTTP, but it is not the service's gRPC port ({said}): {_PORTS}"
         if failure.reason is None:
             return f"the service at {place} does not know {failure.method}: it is of an older version ({said or 'no details'})"
-    if failure.code() is not grpc.StatusCode.UNAVAILABLE or failure.reason is not None:
+    # Older grpcio says UNKNOWN for a connection that was closed at once.
+    if failure.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN) or failure.reason is not None:
         return None
     if "Connection refused" in said:
         return f"nobody listens at {place}: is the service running there? {_PORTS}"

@@ -62,6 +62,7 @@ class Portal:
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        loop.set_exception_handler(_without_noise)
         try:
             loop.run_forever()
             tasks = asyncio.all_tasks(loop)
@@ -90,6 +91,12 @@ class Portal:
             loop.call_soon_threadsafe(loop.stop)
             if thread is not threading.current_thread():
                 thread.join()
+
+
+def _without_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leaves out what older grpcio says when two event loops of a process use it: one woke for the other's event."""
+    if not isinstance(context.get("exception"), BlockingIOError):
+        loop.default_exception_handler(context)
 
 
 class SyncFollow(Generic[Item]):

@@ -260,7 +260,8 @@ class WebSocketManagerClientMethods:
 
         Begins now, after ``cursor``, or with the oldest that is kept. Items are messages, and gaps that say what was
         missed. A broken connection to the service is opened again after the last cursor, until the service has
-        been away for ``give_up_after`` seconds (None: for ever; 0: the first break is an error).
+        been away for ``give_up_after`` seconds (None: for ever; 0: the first break is an error). The loop ends with the
+        connection that is followed by id, after its end marker.
         """
         return SyncFollow(self._portal, self._twin.receive(
             id,

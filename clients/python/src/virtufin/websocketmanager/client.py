@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
+import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from virtufin._wsm.errors import NotFoundError
+from virtufin._wsm.errors import NotFoundError, UnsupportedError, WebSocketManagerError
 from virtufin._wsm.link import Link, Token
 from virtufin._wsm.tls import Tls
 
@@ -301,11 +303,24 @@ class WebSocketManagerClient:
 
         Begins now, after ``cursor``, or with the oldest that is kept. Items are messages, and gaps that say what was
         missed. A broken connection to the service is opened again after the last cursor, until the service has
-        been away for ``give_up_after`` seconds (None: for ever; 0: the first break is an error).
+        been away for ``give_up_after`` seconds (None: for ever; 0: the first break is an error). The loop ends with the
+        connection that is followed by id, after its end marker.
         """
         filters = None if filter is None else filters_of(filter)
         request = receive_request(id, filters, topic, room, cursor, from_start)
-        return Follow(self._link, rpc.Receive, request, Received, give_up_after, lost_item)
+        ends = None if id is None else partial(self._has_ended, id)
+        return Follow(self._link, rpc.Receive, request, Received, give_up_after, lost_item, ends)
+
+    async def _has_ended(self, id: str) -> bool:
+        """Whether a connection whose stream ended is gone, and does not just wait for the service to come back."""
+        try:
+            found = await self.get(id)
+            return found.status == pb.DISCONNECTED and not found.auto_reconnect
+        except UnsupportedError:
+            return True
+        except WebSocketManagerError as error:
+            # A service that shuts down has given its connections away already, and says the same.
+            return error.code() is grpc.StatusCode.NOT_FOUND and await self._link.serving()
 
     def watch(
         self,

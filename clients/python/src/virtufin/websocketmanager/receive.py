@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
@@ -125,11 +125,12 @@ class Follow(Generic[Item]):
         wrap: Callable[[Any], Item],
         give_up_after: float | None,
         lost: Callable[[], Item] | None = None,
+        has_ended: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._link, self._method, self._request, self._wrap = link, method, request, wrap
-        self._give_up_after, self._lost = give_up_after, lost
+        self._give_up_after, self._lost, self._has_ended = give_up_after, lost, has_ended
         self._call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
-        self._opened = self._closed = self._finished = False
+        self._opened = self._closed = self._ended = False
         self._attempt = 0
         self._last_heard = 0.0
 
@@ -163,7 +164,7 @@ class Follow(Generic[Item]):
 
     async def _open(self) -> Any:
         """The call, answered by the service; what it refuses is raised here."""
-        while self._call is None:
+        while self._call is None and not self._closed:
             call = self._link.stream(self._method, self._request)
             try:
                 await call.wait_for_connection()
@@ -181,6 +182,8 @@ class Follow(Generic[Item]):
         while not self._closed:
             again = self._opened and self._call is None
             call = self._call or await self._open()
+            if call is None:
+                break
             if again and self._lost and not self._request.cursor and not getattr(self._request, "from_start", False):
                 # It began with "from now", and nobody can say what came since.
                 return self._lost()
@@ -199,22 +202,22 @@ class Follow(Generic[Item]):
                 await self._at_end(call)
                 continue
             self._attempt = 0
+            self._ended = False
             if item.cursor:
                 self._request.cursor = item.cursor
                 if self._lost:
                     self._request.from_start = False
-            if self._lost and item.HasField("end") and self._request.id == item.id:
-                self._finished = True
             return self._wrap(item)
         raise StopAsyncIteration
 
     async def _at_end(self, call: Any) -> None:
-        """The service ended the stream: because there is nothing more, or because it shuts down."""
-        if self._finished or self._give_up_after == 0:
-            self._closed = True
-        elif await call.code() is not _C.OK:
+        """The service ended the stream: with the connection that was followed, or because it stops itself."""
+        if await call.code() is not _C.OK:
             await self._broken(grpc.aio.AioRpcError(await call.code(), None, await call.trailing_metadata(), await call.details()))
+        elif self._give_up_after == 0 or (self._has_ended and await self._has_ended()):
+            self._closed = True
         else:
+            self._ended = True
             await self._pause(None)
 
     def _cancelled(self) -> BaseException:
@@ -227,6 +230,10 @@ class Follow(Generic[Item]):
         failure = enrich(error, self._method.name)
         if self._link.closed:
             raise ClientClosedError(method=self._method.name) from None
+        if self._ended and failure.code() is _C.NOT_FOUND:
+            # It had its end already, and did not come back with the service.
+            self._closed = True
+            return
         # A refusal by the service has a reason of its own; a broken connection has none.
         transport = failure.reason in (None, "unavailable", "not_sent")
         if failure.code() not in _BROKEN or not transport:

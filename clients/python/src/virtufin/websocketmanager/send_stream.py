@@ -23,6 +23,7 @@ from .protos.methods import WebSocketManager
 MARGIN = 5.0
 SERVER_TIMEOUT = 10.0
 _NAME = WebSocketManager.SendStream.name
+_CLOSED = "the send stream is closed; open another"
 _parse = pb.SendResult.FromString
 
 
@@ -112,7 +113,7 @@ class SendStream:
         """The stream, opened where it is not."""
         async with self._opening:
             if self._closed:
-                raise ClientClosedError(details="the send stream is closed; open another", method=_NAME)
+                raise ClientClosedError(details=_CLOSED, method=_NAME)
             self._link.check(_NAME)
             if self._stream is None or self._stream.ended:
                 self._stream = await self._open()
@@ -175,8 +176,10 @@ class SendStream:
 
     def _lost(self, error: WebSocketManagerError | None, written: bool = True) -> WebSocketManagerError:
         """What a Send is told whose stream is over."""
-        if self._closed or self._link.closed:
+        if self._link.closed:
             return ClientClosedError(method=_NAME)
+        if self._closed:
+            return ClientClosedError(details=_CLOSED, method=_NAME)
         said = (error.details() if error else None) or "the stream ended"
         if error is not None and error.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE):
             return error_of(error.code(), said, _NAME, error.trailing_metadata())
@@ -186,14 +189,17 @@ class SendStream:
         return lost
 
     def _sweep(self) -> None:
-        """The service answers each Send in time; this is for when the network between us is gone."""
+        """The service answers each Send in time. Where it does not, the network between us is gone: so is the stream."""
         now = asyncio.get_running_loop().time()
-        for tag, (future, end) in list(self._waiting.items()):
-            if end < now:
-                del self._waiting[tag]
-                self._room.release()
-                if not future.done():
-                    future.set_exception(error_of(grpc.StatusCode.DEADLINE_EXCEEDED, "the service does not answer", _NAME))
+        late = [tag for tag, (_, end) in self._waiting.items() if end < now]
+        for tag in late:
+            future, _ = self._waiting.pop(tag)
+            self._room.release()
+            if not future.done():
+                future.set_exception(error_of(grpc.StatusCode.DEADLINE_EXCEEDED, "the service does not answer", _NAME))
+        if late and self._stream is not None:
+            self._stream.abort()
+            self._ended(error_of(grpc.StatusCode.ABORTED, "the service does not answer", _NAME))
         self._sweeper = asyncio.get_running_loop().call_later(1.0, self._sweep) if self._waiting else None
 
     async def _settled(self) -> None:

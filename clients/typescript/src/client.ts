@@ -1,10 +1,19 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { Code, createClient, type Client, type Interceptor, type Transport } from '@connectrpc/connect';
-import { Calls, type CallSettings, type RetryOptions } from './calls.js';
+import {
+  Code,
+  ConnectError,
+  createClient,
+  type CallOptions,
+  type Client,
+  type Interceptor,
+  type Transport,
+} from '@connectrpc/connect';
+import { Calls, pause, type CallSettings, type RetryOptions } from './calls.js';
 import { errorOfResult, refusal, WebSocketManagerError } from './errors.js';
 import { follow, type FollowSettings } from './follow.js';
 import { Rooms } from './gen/rooms_pb.js';
 import {
+  ConnectionStatus,
   WebSocketManager,
   type ConnectRequestSchema,
   type ConnectResponse,
@@ -63,6 +72,8 @@ export type ReceiveSettings = FollowSettings & {
 /** How much longer the call waits than the Send, for the answer to come back. */
 const MARGIN_MS = 2000;
 const DEFAULT_SEND_MS = 10_000;
+/** A service that ended what it has is gone by then. */
+const STOPPING_MS = 1000;
 
 /** What the clients for browsers and for Node share. */
 export class BaseClient {
@@ -208,8 +219,7 @@ export class BaseClient {
       open: (cursor, options) =>
         this.grpc.receive({ source: what, cursor, fromStart: cursor === '' && settings.fromStart === true }, options),
       counts: (item) => item.body.case !== undefined,
-      // One connection that ended for good: nothing else will come.
-      ends: (item) => what.case === 'id' && item.body.case === 'end',
+      over: what.case === 'id' ? (options) => this.#ended(what.value, options) : undefined,
     });
   }
 
@@ -222,13 +232,29 @@ export class BaseClient {
     return follow(this.calls, settings, {
       open: (cursor, options) => this.grpc.watch({ id, filters: filters(tags), cursor }, options),
       counts: (event) => event.type !== '',
-      ends: () => false,
     });
   }
 
   /** Ends what is under way and lets go of the service. Closing again does nothing. */
   close(): void {
     this.calls.close();
+  }
+
+  /**
+   * Whether nothing will come from a connection any more. A service that stops does not know its connections
+   * any more either, for the moment that is left to it: only one that goes on not to know them says so.
+   */
+  async #ended(id: string, options: CallOptions): Promise<boolean> {
+    for (let asked = 1; ; asked += 1) {
+      try {
+        const { connection } = await this.grpc.get({ id }, options);
+        return connection?.status === ConnectionStatus.DISCONNECTED && !connection.autoReconnect;
+      } catch (error) {
+        if (ConnectError.from(error).code !== Code.NotFound) throw error;
+        if (asked > 1) return true;
+        await pause(STOPPING_MS, options.signal!);
+      }
+    }
   }
 
   /** A Send may wait longer than calls do otherwise. */

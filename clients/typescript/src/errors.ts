@@ -101,7 +101,7 @@ export function explain(failure: unknown, target: Target): WebSocketManagerError
   const { codes, text } = causes(error);
   const wrong = unreachable(target, codes, text) ?? anotherProtocol(target, codes, text);
   if (wrong) return new WebSocketManagerError(error, { message: wrong, code: Code.Unavailable, certainty: 'not_sent' });
-  if (BROKEN.test(codes.join()) || /Expected HTTP\//.test(text) || /error code (CANCEL|REFUSED_STREAM|INTERNAL_ERROR) \(|GOAWAY/.test(text)) {
+  if (BROKEN.test(codes.join()) || /Expected HTTP\//.test(text) || /error code (CANCEL|INTERNAL_ERROR) \(|REFUSED_STREAM|ENHANCE_YOUR_CALM|GOAWAY/.test(text)) {
     return brokenOff(error, target, text);
   }
   if (target.protocol !== 'grpc' && /fetch failed|Failed to fetch|NetworkError|Load failed/i.test(text)) {

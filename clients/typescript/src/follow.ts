@@ -20,8 +20,8 @@ export interface Followed<T extends Item> {
   open: (cursor: string, options: CallOptions) => AsyncIterable<T>;
   /** False: it only tells where the follower is. */
   counts: (item: T) => boolean;
-  /** Nothing follows it. */
-  ends: (item: T) => boolean;
+  /** The service has no more to say: whether that is for good. It may only hand over to its next start. */
+  over?: (options: CallOptions) => Promise<boolean>;
 }
 
 /**
@@ -40,7 +40,6 @@ export async function* follow<T extends Item>(
   let thrown: { error: unknown } | undefined;
   const opened = () => {
     answered = true;
-    attempt = 0;
     calls.answered();
     try {
       settings.onOpen?.();
@@ -61,10 +60,10 @@ export async function* follow<T extends Item>(
         };
         for await (const item of followed.open(cursor, options)) {
           cursor = item.cursor || cursor;
+          attempt = 0;
           if (followed.counts(item)) yield item;
-          if (followed.ends(item)) return;
         }
-        if (settings.resume === false) return;
+        if (settings.resume === false || (await followed.over?.({ signal, headers: settings.headers }))) return;
       } catch (failure) {
         if (thrown) throw thrown.error;
         if (signal.aborted) throw calls.explain(cancelled(signal));

@@ -4,12 +4,12 @@ import { promisify } from 'node:util';
 import { after, before, test } from 'node:test';
 import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
 import { RoomClient } from '@virtufin/websocketmanager/rooms';
-import { Code, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+import { Code, ConnectionStatus, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { fails } from './support/contract.js';
 import { Service } from './support/service.js';
 import { Upstream } from './support/upstream.js';
-import { within } from './support/wait.js';
+import { until, within } from './support/wait.js';
 
 let service: Service;
 let upstream: Upstream;
@@ -129,6 +129,34 @@ test('a Send on a stream can be aborted by itself', async () => {
   await fails(stream.send(id, 'x', { signal }), { code: Code.Canceled });
   await stream.close();
   client.close();
+});
+
+test('one connection is followed over a restart of the service, and no longer than it lives', async () => {
+  const other = await Service.start();
+  const client = new WebSocketManagerClient({ url: other.grpc });
+  const { id } = await client.connect(upstream.url, { autoReconnect: true, reconnect: { baseMs: 10, maxMs: 50 } });
+  const seen: string[] = [];
+  const cursors: string[] = [];
+  const done = (async () => {
+    for await (const { body, cursor } of client.receive(id, { fromStart: true })) {
+      seen.push(body.case === 'text' ? body.value : body.case!);
+      cursors.push(cursor);
+    }
+  })();
+  await client.sendRaw(id, 'before');
+  await until('it came', () => seen.length === 1);
+  await other.halt();
+  await other.again();
+  await until('it is back', async () => (await client.get(id)).status === ConnectionStatus.CONNECTED);
+  await client.sendRaw(id, 'after');
+  await until('it came', () => seen.includes('after'));
+  await client.disconnect(id);
+  await within(done, 'the end');
+  assert.deepEqual(seen.filter((what) => what !== 'gap'), ['before', 'end', 'after', 'end']);
+  // From beyond the end there is nothing to wait for.
+  assert.equal((await within(client.receive(id, { cursor: cursors.at(-1) }).next(), 'its end')).done, true);
+  client.close();
+  await other.stop();
 });
 
 test('the service that is killed in the midst of a Send leaves it in doubt', async () => {

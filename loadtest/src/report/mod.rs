@@ -6,7 +6,12 @@ pub mod json;
 pub mod table;
 
 use crate::{
-    goals::Reached, metrics::Check, noise::Noise, record::Operation, sample::Use, schedule::Lag,
+    goals::{self, Reached},
+    metrics::Check,
+    noise::Noise,
+    record::Operation,
+    sample::Use,
+    schedule::Lag,
     trouble::Result,
 };
 use std::{
@@ -29,6 +34,8 @@ pub struct Outcome {
     pub books: Vec<Check>,
     pub tables: Vec<Table>,
     pub goals: Vec<Reached>,
+    /// Goals that this was to measure and did not, with the reason.
+    pub unmeasured: Vec<(goals::Id, String)>,
     pub notes: Vec<String>,
     pub noise: Option<Noise>,
     /// What went wrong, in so many words; empty is well.

@@ -3,4 +3,6 @@
 mod arguments;
 mod delays;
 mod fake;
+mod quiet;
 mod running;
+mod sockets;

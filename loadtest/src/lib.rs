@@ -7,6 +7,7 @@
 //! - [`pin`], [`noise`], [`limits`]: the machine: cores, how late it is by itself, open files.
 //! - [`children`]: processes that end with us. [`service`] and [`upstream`] are two of them.
 //! - [`poll`], [`frames`], [`ws`]: WebSocket with as little as it takes, many sockets on one thread.
+//! - [`readers`]: many of them, whose books show what was lost or doubled.
 //! - [`metrics`]: the service's own counters, and whether its books balance.
 //! - [`goals`]: what was promised. [`report`]: what came out. [`scenarios`]: what is run.
 //! - [`peers`]: other people's servers under the same load.
@@ -24,6 +25,7 @@ pub mod peers;
 pub mod pin;
 pub mod poll;
 pub mod progress;
+pub mod readers;
 pub mod record;
 pub mod report;
 pub mod sample;

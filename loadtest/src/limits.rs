@@ -37,3 +37,13 @@ pub fn enough_files(sockets: u64, what: &str, limit: u64) -> Result<()> {
         limit.saturating_sub(FILES_BESIDE)
     )))
 }
+
+/// For whoever met the limit on the way.
+#[must_use]
+pub fn too_few_files(sockets: u64) -> Trouble {
+    Trouble::Usage(format!(
+        "too few file descriptors: no more than {sockets} sockets at this limit of {} (RLIMIT_NOFILE). Raise it \
+         (`ulimit -n`, up to `ulimit -Hn`; LimitNOFILE= of a unit), or ask for fewer --connections",
+        files()
+    ))
+}

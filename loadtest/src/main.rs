@@ -2,6 +2,7 @@
 
 use loadtest::{
     options::{self, Options},
+    peers,
     report::{Report, json, table},
     scenarios::{self, SCENARIOS, Scenario},
     stage::Stage,
@@ -42,6 +43,7 @@ fn dispatch(arguments: &[String]) -> Result<u8> {
         }
         // What a scenario starts beside the service: this program again.
         Some("upstream") => upstream::server::main(&arguments[1..]).map(|()| EXIT_OK),
+        Some("peer") => peers::serve(arguments.get(1).map_or("", String::as_str)).map(|()| EXIT_OK),
         Some(_) => run(Options::parse(arguments)?, arguments),
     }
 }

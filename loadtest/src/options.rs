@@ -24,6 +24,7 @@ pub struct Options {
     pub seed: Option<u64>,
     pub quick: bool,
     pub json: bool,
+    pub install: bool,
     pub service: Option<PathBuf>,
     pub address: Option<Addresses>,
     pub allow_remote: bool,
@@ -53,6 +54,7 @@ const FLAGS: &[Flag] = &[
         value: "",
         meaning: "the report as JSON on standard output, instead of the table",
     },
+    Flag { name: "--install", value: "", meaning: "peers: install what is missing, into .cache" },
     Flag {
         name: "--service",
         value: "PATH",
@@ -153,6 +155,7 @@ impl Options {
             "--seed" => self.seed = Some(number(name, value, 0, u64::MAX)?),
             "--quick" => self.quick = true,
             "--json" => self.json = true,
+            "--install" => self.install = true,
             "--allow-remote" => self.allow_remote = true,
             "--service" => self.service = Some(PathBuf::from(value)),
             "--cores" => self.cores = Some(Cores::parse(value)?),

@@ -54,6 +54,7 @@ fn scenario(outcome: &Outcome) -> Value {
         "tables": outcome.tables.iter().map(|it| json!({
             "title": it.title, "head": it.head, "rows": it.rows,
         })).collect::<Vec<_>>(),
+        "data": outcome.data,
         "goals": outcome.goals.iter().map(|it| json!({
             "goal": goals::of(it.id).what, "bound": goals::of(it.id).bound, "figure": it.figure, "met": it.met,
         })).collect::<Vec<_>>(),

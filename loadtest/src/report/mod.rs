@@ -33,6 +33,8 @@ pub struct Outcome {
     pub behind: Option<Lag>,
     pub books: Vec<Check>,
     pub tables: Vec<Table>,
+    /// The figures of the tables, for programs; null where there is nothing but what stands elsewhere.
+    pub data: serde_json::Value,
     pub goals: Vec<Reached>,
     /// Goals that this was to measure and did not, with the reason.
     pub unmeasured: Vec<(goals::Id, String)>,

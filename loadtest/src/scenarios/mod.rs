@@ -11,13 +11,20 @@ pub struct Scenario {
 }
 
 pub mod churn;
+pub mod fanout;
 pub mod idle;
 pub mod ingest;
+pub mod iot;
 pub mod knee;
 pub mod lanes;
+pub mod many_rooms;
+pub mod market_feed;
 pub mod mixed;
+pub mod peers;
+pub mod rooms;
 pub mod sends;
 pub mod shards;
+pub mod storm;
 
 const fn scenario(name: &'static str, shows: &'static str, run: fn(&Stage) -> Result<Outcome>) -> Scenario {
     Scenario { name, shows, run, in_all: true }
@@ -44,6 +51,28 @@ pub const SCENARIOS: &[Scenario] = &[
         "shards",
         "two shards of one service beside two services: work for each CPU-second",
         shards::run,
+    ),
+    scenario(
+        "fanout",
+        "one room of many members: one publish at a time, 64 in flight, and on a schedule",
+        fanout::run,
+    ),
+    scenario("many-rooms", "small rooms, each published to by calls of Rooms.Send", many_rooms::run),
+    scenario(
+        "market-feed",
+        "few hot upstreams in bursts, a room each, a thousand readers, slow ones among them",
+        market_feed::run,
+    ),
+    scenario(
+        "iot",
+        "as many devices as the file limit allows, mostly idle, a few commands a second, each answered",
+        iot::run,
+    ),
+    scenario("storm", "all clients lose their connections and come back at once", storm::run),
+    scenario(
+        "peers",
+        "other people's servers beside the service, in one table; `peers nats node-ws` takes some of them",
+        peers::run,
     ),
     scenario("knee", "the rate of Sends goes up until p99 breaks; then the tail at half of that", knee::run),
     Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },

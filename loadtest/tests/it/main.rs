@@ -4,5 +4,6 @@ mod arguments;
 mod delays;
 mod fake;
 mod quiet;
+mod rooms;
 mod running;
 mod sockets;

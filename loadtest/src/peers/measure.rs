@@ -74,17 +74,24 @@ pub struct Open {
 }
 
 impl Hall {
-    /// Starts nothing: the server runs already.
-    pub fn fill(server: Server, members: usize, bytes: usize) -> Result<Self> {
+    /// Starts nothing: the server runs already. So many more than the members come, do nothing, and
+    /// go; with none of them an idle connection's memory is taken from the members.
+    pub fn fill(server: Server, members: usize, bytes: usize, idle: usize) -> Result<Self> {
         let mut crowd = Readers::new(1)?;
         let warm = WARM.min(members / 2);
         crowd.join(&server.target, warm, readers::POLITE, PATIENCE)?;
-        let count = members - warm;
-        let before = server.settled(&mut crowd)?;
-        crowd.join(&server.target, count, readers::POLITE, PATIENCE)?;
-        let grown = server.settled(&mut crowd)?.saturating_sub(before);
+        let mut before = server.settled(&mut crowd)?;
+        crowd.join(&server.target, members - warm, readers::POLITE, PATIENCE)?;
+        let mut after = server.settled(&mut crowd)?;
+        let mut count = members - warm;
+        if idle > 0 {
+            let mut passing = Readers::new(1)?;
+            passing.join(&server.target, idle, readers::POLITE, PATIENCE)?;
+            (before, after, count) = (after, server.settled(&mut passing)?, idle);
+        }
+        crowd.settle(SECOND / 5)?;
+        let idle_bytes = after.saturating_sub(before) as f64 / count.max(1) as f64;
         let voice = Voice::open(server.way.clone(), bytes, &mut crowd)?;
-        let idle_bytes = grown as f64 / count.max(1) as f64;
         crowd.tally = Tally::default();
         Ok(Hall { server, members, bytes, idle_bytes, crowd, voice, next: 0, owed: 0 })
     }

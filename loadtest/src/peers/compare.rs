@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub members: usize,
+    /// Clients that come and go before: more of them, a finer figure of what an idle one takes.
+    pub idle: usize,
     /// Of a closed run, at least one round.
     pub closed: u64,
     pub turns: usize,
@@ -30,6 +32,7 @@ pub struct Plan {
 
 pub const FULL: Plan = Plan {
     members: 1000,
+    idle: 4000,
     closed: SECOND,
     turns: 5,
     steady: 10 * SECOND,
@@ -39,6 +42,7 @@ pub const FULL: Plan = Plan {
 };
 pub const QUICK: Plan = Plan {
     members: 1000,
+    idle: 0,
     closed: 150 * MILLI,
     turns: 3,
     steady: SECOND,
@@ -112,7 +116,7 @@ impl Comparison {
             }
             progress.tick(|| format!("{}: {} members come in", kind.name(), plan.members));
             let started = Server::start(*kind, place)
-                .and_then(|server| Hall::fill(server, plan.members, measure::BYTES));
+                .and_then(|server| Hall::fill(server, plan.members, measure::BYTES, plan.idle));
             match started {
                 Ok(hall) => entries.push(Entry::new(hall)),
                 Err(error) => all.give_up(*kind, error)?,

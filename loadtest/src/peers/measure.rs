@@ -74,18 +74,24 @@ pub struct Open {
 }
 
 impl Hall {
-    /// Starts nothing: the server runs already.
-    pub fn fill(server: Server, members: usize, bytes: usize) -> Result<Self> {
+    /// Starts nothing: the server runs already. So many more than the members come, do nothing, and
+    /// go; with none of them an idle connection's memory is taken from the members.
+    pub fn fill(server: Server, members: usize, bytes: usize, idle: usize) -> Result<Self> {
         let mut crowd = Readers::new(1)?;
         let warm = WARM.min(members / 2);
         crowd.join(&server.target, warm, readers::POLITE, PATIENCE)?;
-        let count = members - warm;
-        let before = server.memory();
-        crowd.join(&server.target, count, readers::POLITE, PATIENCE)?;
+        let mut before = server.settled(&mut crowd)?;
+        crowd.join(&server.target, members - warm, readers::POLITE, PATIENCE)?;
+        let mut after = server.settled(&mut crowd)?;
+        let mut count = members - warm;
+        if idle > 0 {
+            let mut passing = Readers::new(1)?;
+            passing.join(&server.target, idle, readers::POLITE, PATIENCE)?;
+            (before, after, count) = (after, server.settled(&mut passing)?, idle);
+        }
         crowd.settle(SECOND / 5)?;
-        let grown = server.memory().saturating_sub(before);
+        let idle_bytes = after.saturating_sub(before) as f64 / count.max(1) as f64;
         let voice = Voice::open(server.way.clone(), bytes, &mut crowd)?;
-        let idle_bytes = grown as f64 / count.max(1) as f64;
         crowd.tally = Tally::default();
         Ok(Hall { server, members, bytes, idle_bytes, crowd, voice, next: 0, owed: 0 })
     }
@@ -211,6 +217,8 @@ impl Hall {
     }
 }
 
+/// Memory that changes by less does not change.
+const STILL: u64 = 64 << 10;
 /// Deliveries that are timed in one open run, about.
 const SAMPLES: u64 = 200_000;
 const KNEE_STEPS: usize = 14;
@@ -289,7 +297,17 @@ impl Server {
         sample::cpu_nanos(pid).ok_or_else(|| Trouble::Failed(format!("{} has ended", self.kind.name())))
     }
 
-    fn memory(&self) -> u64 {
-        self.pid().and_then(sample::memory).map_or(0, |memory| memory.anonymous)
+    /// Dirty memory when it no longer changes: allocators give back what handshakes took a moment later.
+    fn settled(&self, crowd: &mut Readers) -> Result<u64> {
+        let Some(pid) = self.pid() else { return Ok(0) };
+        let (mut last, give_up) = (0, clock::now() + 3 * SECOND);
+        loop {
+            let now = sample::private_dirty(pid).unwrap_or(0);
+            if now.abs_diff(last) < STILL || clock::now() > give_up {
+                return Ok(now);
+            }
+            last = now;
+            crowd.settle(SECOND / 5)?;
+        }
     }
 }

@@ -77,7 +77,7 @@ fn each_way(
             outcome.noise = Some(stage.noise());
         }
         let before = service.scrape()?;
-        let mut hall = Hall::fill(server::of_service(*kind, service), members, bytes)?;
+        let mut hall = Hall::fill(server::of_service(*kind, service), members, bytes, 0)?;
         for at_once in [1, AT_ONCE] {
             stage.progress.tick(|| format!("fanout: {}, {at_once} in flight", kind.title()));
             let closed = hall.closed(options.length(1, 10), at_once)?;

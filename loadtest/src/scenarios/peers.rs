@@ -28,7 +28,7 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     let usual = if options.quick { QUICK } else { FULL };
     let plan = Plan { members: options.connections.unwrap_or(usual.members), ..usual };
     let what = format!("{} members at each of {} servers", plan.members, kinds.len());
-    crate::limits::need_files((kinds.len() * (plan.members + BESIDE)) as u64, &what)?;
+    crate::limits::need_files((kinds.len() * (plan.members + BESIDE) + plan.idle) as u64, &what)?;
     let place = place(stage)?;
     if options.install {
         kinds.iter().try_for_each(|kind| kind.install(&place.root))?;

@@ -143,7 +143,7 @@ fn each_server_that_is_installed_delivers_and_receives() {
         let server = Server::start(kind, &place).unwrap_or_else(|error| panic!("{}: {error}", kind.name()));
         measured(
             kind,
-            Hall::fill(server, 20, BYTES).unwrap_or_else(|error| panic!("{}: {error}", kind.name())),
+            Hall::fill(server, 20, BYTES, 5).unwrap_or_else(|error| panic!("{}: {error}", kind.name())),
         );
     }
 }

@@ -37,11 +37,6 @@ async fn calls_are_told_by_method_and_end_whatever_the_protocol() {
     assert_eq!(metrics.sum("wsm_calls_in_flight", &[]), 0.0);
 }
 
-/// A Connect of a URL whose connection comes back.
-fn lasting(url: &str) -> ConnectRequest {
-    ConnectRequest { url: url.into(), auto_reconnect: true, ..Default::default() }
-}
-
 fn venues(metrics: &Metrics) -> BTreeSet<String> {
     let named = metrics.series().iter().filter(|series| series.name == "wsm_venue_dials_total");
     named.map(|series| series.labels[0].1.clone()).collect()
@@ -61,9 +56,11 @@ async fn venues_are_told_apart_by_host_and_their_names_are_bounded() {
     assert_eq!(before.sum("wsm_venue_dial_failures_total", &[("venue", "other")]), 300.0);
 
     let mut first = Upstream::start_at("127.9.0.1:0".parse().expect("an address")).await;
-    let id = dial(&mut client, lasting(&format!("ws://{}/", first.address))).await;
+    let url = format!("ws://{}/", first.address);
+    let id = dial(&mut client, ConnectRequest { url, auto_reconnect: true, ..Default::default() }).await;
     first.peer().await.end().await;
-    first.peer().await;
+    // Held: dropped it would be one more reconnect.
+    let _back = first.peer().await;
     grpc::once(&mut client, &id, ConnectionStatus::Connected).await;
     let mut others = Vec::new();
     for n in 0..90 {

@@ -53,7 +53,7 @@ pub(super) fn dialler(config: &Config, own: &[SocketAddr]) -> Result<Dialler, Fa
     Ok(Dialler { policy, resolver: Arc::new(SystemResolver), tls, user_agent })
 }
 
-pub(super) fn store_of(instance: &Instance) -> Result<Arc<dyn Store>, Failure> {
+fn store_of(instance: &Instance) -> Result<Arc<dyn Store>, Failure> {
     match &instance.fleet {
         Some(fleet) => Ok(Arc::new(fleet.clone())),
         None => instance.backend.store().ok_or_else(|| "the backend keeps no documents".into()),

@@ -1,4 +1,4 @@
-//! All shards of this instance, as those see them who are none.
+//! All shards of this instance, as the edges and the shards themselves see them.
 
 use super::{
     Mail, Mailbox,

@@ -167,6 +167,9 @@ impl Measure {
         let (done, failed, moment) = self.recorder.so_far();
         let warm = clock::now() < self.recorder.start();
         let left = self.end.saturating_sub(clock::now()) / SECOND;
+        if done + failed == 0 {
+            return format!("{what}: {left} s left");
+        }
         format!(
             "{what}{}: {done} done, {failed} failed; last second {} at p50 {}, p99 {}; {left} s left",
             if warm { ", warming up" } else { "" },

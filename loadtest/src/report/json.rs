@@ -58,6 +58,9 @@ fn scenario(outcome: &Outcome) -> Value {
         "goals": outcome.goals.iter().map(|it| json!({
             "goal": goals::of(it.id).what, "bound": goals::of(it.id).bound, "figure": it.figure, "met": it.met,
         })).collect::<Vec<_>>(),
+        "unmeasured": outcome.unmeasured.iter().map(|it| json!({
+            "goal": goals::of(it.0).what, "why": it.1,
+        })).collect::<Vec<_>>(),
         "notes": outcome.notes,
         "failures": outcome.failures,
     })

@@ -6,7 +6,12 @@ pub mod json;
 pub mod table;
 
 use crate::{
-    goals::Reached, metrics::Check, noise::Noise, record::Operation, sample::Use, schedule::Lag,
+    goals::{self, Reached},
+    metrics::Check,
+    noise::Noise,
+    record::Operation,
+    sample::Use,
+    schedule::Lag,
     trouble::Result,
 };
 use std::{
@@ -31,6 +36,8 @@ pub struct Outcome {
     /// The figures of the tables, for programs; null where there is nothing but what stands elsewhere.
     pub data: serde_json::Value,
     pub goals: Vec<Reached>,
+    /// Goals that this was to measure and did not, with the reason.
+    pub unmeasured: Vec<(goals::Id, String)>,
     pub notes: Vec<String>,
     pub noise: Option<Noise>,
     /// What went wrong, in so many words; empty is well.

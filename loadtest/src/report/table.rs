@@ -117,8 +117,10 @@ pub fn goals(report: &Report) -> Table {
             table.row(&[goal.what.into(), goal.bound.into(), it.figure.clone(), verdict.into()]);
         }
         if mine.is_empty() && report.title == "all" {
+            let told = report.outcomes.iter().flat_map(|it| &it.unmeasured).find(|it| it.0 == goal.id);
             let left_out = report.left_out.iter().find(|it| it.0 == goal.scenario);
-            let why = left_out.map_or("the scenario gave no figure", |it| &it.1);
+            let why = told.map(|it| &*it.1).or(left_out.map(|it| &*it.1));
+            let why = why.unwrap_or("the scenario gave no figure");
             table.row(&[goal.what.into(), goal.bound.into(), format!("not measured: {why}"), "-".into()]);
         }
     }

@@ -1,7 +1,10 @@
 //! What the generator reports beside what was done to it. Only ratios to delays that were put in are
 //! asserted, and those are long beside what a busy machine adds.
 
-use crate::fake::Fake;
+use crate::{
+    fake::Fake,
+    quiet::{self, near},
+};
 use loadtest::{
     clock::{MILLI, SECOND},
     options::Options,
@@ -58,11 +61,6 @@ fn measured(way: Way, stall: bool) -> Outcome {
     outcome
 }
 
-fn near(what: &str, measured: u64, wanted: u64, share: f64) {
-    let off = measured.abs_diff(wanted) as f64 / wanted as f64;
-    assert!(off <= share, "{what}: {measured} is not within {share} of {wanted}");
-}
-
 /// How many took at least so long.
 fn slower(send: &Operation, than: u64) -> u64 {
     send.histogram
@@ -73,36 +71,39 @@ fn slower(send: &Operation, than: u64) -> u64 {
 }
 
 fn delay_is_told(way: Way) {
-    let outcome = measured(way, false);
-    let send = &outcome.operations[0];
-    assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64);
-    near("p50", send.at(0.5), DELAY, 0.05);
-    // Timers are never early, and what is counted begins when it was due.
-    assert!(
-        send.histogram.min() >= DELAY * 99 / 100,
-        "none is faster than it can be: {}",
-        send.histogram.min()
-    );
+    quiet::sometime(|| {
+        let outcome = measured(way, false);
+        let send = &outcome.operations[0];
+        assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64);
+        // Timers are never early, and what is counted begins when it was due.
+        let least = send.histogram.min();
+        assert!(least >= DELAY * 99 / 100, "none is faster than it can be: {least}");
+        near("p50", send.at(0.5), DELAY, 0.05)
+    });
 }
 
 /// It answers nothing for a second: what was under way is answered then, and what was due meanwhile
 /// a delay later. A generator that waits for answers would send none meanwhile, and count one.
 fn stall_is_told(way: Way) {
-    let outcome = measured(way, true);
-    let send = &outcome.operations[0];
-    assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64, "none is left out");
-    near("p50 of the rest", send.at(0.5), DELAY, 0.05);
-    near("the longest", send.histogram.max(), SECOND + DELAY, 0.05);
-    let per_second = |nanos: u64| (RATE * nanos as f64 / SECOND as f64) as u64;
-    // Those that were due up to half a second before its end, and those that were under way.
-    let late = slower(send, DELAY + SECOND / 2);
-    near("more than half a second late", late, per_second(SECOND / 2 + DELAY), 0.1);
-    let late = slower(send, DELAY + SECOND / 10);
-    // A busy machine may add some of its own there, and take none away.
-    let wanted = per_second(SECOND * 9 / 10 + DELAY) * 9 / 10;
-    assert!(late >= wanted, "more than a tenth of a second late: {late}, not {wanted}");
-    let lag = outcome.behind.expect("a schedule");
-    assert!(lag.max < SECOND / 2, "the generator itself kept its schedule: {lag:?}");
+    quiet::sometime(|| {
+        let outcome = measured(way, true);
+        let send = &outcome.operations[0];
+        assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64, "none is left out");
+        let per_second = |nanos: u64| (RATE * nanos as f64 / SECOND as f64) as u64;
+        // Those that were due up to half a second before its end, and those that were under way.
+        let late = slower(send, DELAY + SECOND / 2);
+        let wanted = per_second(SECOND / 2 + DELAY);
+        assert!(late >= wanted * 9 / 10, "more than half a second late: {late}, not {wanted}");
+        near("more than half a second late", late, wanted, 0.1)?;
+        let late = slower(send, DELAY + SECOND / 10);
+        near("more than a tenth of a second late", late, per_second(SECOND * 9 / 10 + DELAY), 0.1)?;
+        near("p50 of the rest", send.at(0.5), DELAY, 0.05)?;
+        near("the longest", send.histogram.max(), SECOND + DELAY, 0.05)?;
+        let lag = outcome.behind.ok_or("no schedule")?;
+        near("issued", lag.issued, send.done(), 0.0)?;
+        // The generator did not wait for the service.
+        if lag.max < SECOND / 2 { Ok(()) } else { Err(format!("the generator fell behind: {lag:?}")) }
+    });
 }
 
 #[test]

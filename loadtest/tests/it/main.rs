@@ -3,5 +3,7 @@
 mod arguments;
 mod delays;
 mod fake;
+mod quiet;
 mod rooms;
 mod running;
+mod sockets;

@@ -91,7 +91,7 @@ async fn a_hot_shard_stands_out() {
         let metrics = service.metrics().await;
         let read =
             |shard: &&str| metrics.sum("wsm_messages_total", &[("shard", shard), ("direction", "in")]) > 0.0;
-        ["0", "1"].iter().copied().find(|shard| read(&shard))
+        ["0", "1"].iter().copied().find(read)
     })
     .await;
     let cold = if hot == "0" { "1" } else { "0" };

@@ -12,7 +12,7 @@ use tonic::{
 /// Notes what it is given, and rejects as many spans of each call.
 #[derive(Clone)]
 struct Fake {
-    got: mpsc::UnboundedSender<ExportRequest>,
+    got: mpsc::Sender<ExportRequest>,
     rejects: i64,
 }
 
@@ -24,7 +24,7 @@ impl UnaryService<ExportRequest> for Fake {
     type Response = ExportResponse;
     type Future = BoxFuture<tonic::Response<ExportResponse>, tonic::Status>;
     fn call(&mut self, request: Request<ExportRequest>) -> Self::Future {
-        self.got.send(request.into_inner()).unwrap();
+        self.got.try_send(request.into_inner()).unwrap();
         let partial_success =
             wire::PartialSuccess { rejected_spans: self.rejects, error_message: String::new() };
         Box::pin(async move {
@@ -50,10 +50,10 @@ impl Service<http::Request<tonic::body::Body>> for Fake {
     }
 }
 
-async fn collector(rejects: i64) -> (SocketAddr, mpsc::UnboundedReceiver<ExportRequest>) {
+async fn collector(rejects: i64) -> (SocketAddr, mpsc::Receiver<ExportRequest>) {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = incoming.local_addr().unwrap();
-    let (got, spans) = mpsc::unbounded_channel();
+    let (got, spans) = mpsc::channel(64);
     tokio::spawn(Server::builder().add_service(Fake { got, rejects }).serve_with_incoming(incoming));
     (address, spans)
 }

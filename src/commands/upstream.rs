@@ -62,6 +62,9 @@ async fn serve(listener: std::net::TcpListener) {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, _)) => {
+                // Replies are small, and whoever tries the demo looks at how soon they come. One whose
+                // options cannot be set is gone, which its handshake shows.
+                let _ = tcp.set_nodelay(true);
                 tokio::spawn(async move {
                     talk(tcp).await;
                     drop(place);

@@ -12,11 +12,10 @@ pub(super) fn check(config: &Config, values: &Resolved, findings: &mut Findings)
                 findings.problems.push(format!("otlp_endpoint ({source}) {wrong}; {way_out}"));
             }
         }
-        // The default may stand in a file: it says nothing.
         None if config.trace_one_in != 1 && values.sound(&["trace_one_in"]) => {
             let source = &values.entry("trace_one_in").source;
-            findings.problems.push(format!(
-                "trace_one_in ({source}) needs a collector: give --otlp-endpoint, or leave it out"
+            findings.warnings.push(format!(
+                "trace_one_in ({source}) does nothing without a collector: give --otlp-endpoint"
             ));
         }
         None => {}

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Those of every test run; `WSM_SEEDS` runs another number, `WSM_SEED` one.
-const SEEDS_DEFAULT: u64 = 1000;
+const SEEDS_DEFAULT: u64 = 500;
 /// After so many broken worlds the others have nothing to add.
 const BROKEN_MAX: usize = 5;
 /// Within so many seeds a planted mistake must be found.

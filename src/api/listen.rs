@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -168,9 +168,10 @@ fn welcome<D: Door>(
 ) {
     // Gathered writes are whole already: waiting for more would only add delay.
     let _ = tcp.set_nodelay(true);
-    let (number, ticket) = half_open.enter(address.ip());
+    let now = Instant::now();
+    let (number, ticket) = half_open.enter(address.ip(), now);
     let task = open.spawn_local(serve::connection(tcp, address, door.clone(), shared.clone(), ticket));
-    if half_open.admit(number, task) {
+    if half_open.admit(number, task, now) {
         shared.counters.handshakes_evicted.add();
     }
 }
@@ -185,15 +186,22 @@ fn of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Connections that have not sent their first request. Over a bound the oldest goes, not the
-/// newest: an honest client needs milliseconds, and must come in while others loiter.
+/// newest: an honest client needs milliseconds, and must come in while others loiter. Those milliseconds
+/// each of them has, also when thousands come back at once.
 #[derive(Clone, Default)]
 struct HalfOpen(Rc<RefCell<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    by_age: BTreeMap<u64, (IpAddr, Option<AbortHandle>)>,
+    by_age: BTreeMap<u64, Place>,
     by_address: BTreeMap<IpAddr, usize>,
+}
+
+struct Place {
+    address: IpAddr,
+    since: Instant,
+    task: Option<AbortHandle>,
 }
 
 /// A place among the half-open; dropped when the first request is there.
@@ -210,7 +218,7 @@ impl Drop for Ticket {
 
 impl Waiting {
     fn leave(&mut self, number: u64) -> Option<AbortHandle> {
-        let (address, task) = self.by_age.remove(&number)?;
+        let Place { address, task, .. } = self.by_age.remove(&number)?;
         if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -221,39 +229,40 @@ impl Waiting {
     }
 
     /// Who must go, if anybody.
-    fn surplus(&self, newest: IpAddr) -> Option<u64> {
-        if self.by_address.get(&newest).is_some_and(|count| *count > limits::HALF_OPEN_PER_ADDRESS_MAX) {
-            return self
-                .by_age
-                .iter()
-                .find(|(_, (address, _))| *address == newest)
-                .map(|(number, _)| *number);
+    fn surplus(&self, newest: IpAddr, now: Instant) -> Option<u64> {
+        let from_there = self.by_address.get(&newest).copied().unwrap_or(0);
+        let (count, bound, of) = match from_there > limits::HALF_OPEN_PER_ADDRESS_MAX {
+            true => (from_there, limits::HALF_OPEN_PER_ADDRESS_MAX, Some(newest)),
+            false => (self.by_age.len(), limits::HALF_OPEN_MAX, None),
+        };
+        if count <= bound {
+            return None;
         }
-        if self.by_age.len() > limits::HALF_OPEN_MAX {
-            return self.by_age.first_key_value().map(|(number, _)| *number);
-        }
-        None
+        let mut oldest = self.by_age.iter().filter(|(_, place)| of.is_none_or(|of| place.address == of));
+        let (number, place) = oldest.next()?;
+        let had_its_time = now.saturating_duration_since(place.since) >= limits::HALF_OPEN_GRACE;
+        (had_its_time || count > bound * limits::HALF_OPEN_CROWD).then_some(*number)
     }
 }
 
 impl HalfOpen {
-    fn enter(&self, address: IpAddr) -> (u64, Ticket) {
+    fn enter(&self, address: IpAddr, now: Instant) -> (u64, Ticket) {
         let mut waiting = self.0.borrow_mut();
         let number = waiting.next;
         waiting.next += 1;
-        waiting.by_age.insert(number, (address, None));
+        waiting.by_age.insert(number, Place { address, since: now, task: None });
         *waiting.by_address.entry(address).or_default() += 1;
         drop(waiting);
         (number, Ticket { number, half_open: self.clone() })
     }
 
     /// Makes room; true when somebody was evicted.
-    fn admit(&self, number: u64, task: AbortHandle) -> bool {
+    fn admit(&self, number: u64, task: AbortHandle, now: Instant) -> bool {
         let mut waiting = self.0.borrow_mut();
-        let Some((address, place)) = waiting.by_age.get_mut(&number) else { return false };
-        *place = Some(task);
-        let address = *address;
-        let evicted = waiting.surplus(address).and_then(|number| waiting.leave(number));
+        let Some(place) = waiting.by_age.get_mut(&number) else { return false };
+        place.task = Some(task);
+        let address = place.address;
+        let evicted = waiting.surplus(address, now).and_then(|number| waiting.leave(number));
         drop(waiting);
         evicted.map(|task| task.abort()).is_some()
     }

@@ -25,10 +25,15 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_FIELDS_MAX: usize = 64;
 /// Request head over HTTP/2.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Sockets of one listener that have not finished their handshake; over it the oldest goes.
+/// Sockets of one listener that have not sent their first request; over it the oldest goes, once it has
+/// had its time.
 pub const HALF_OPEN_MAX: usize = 4096;
 /// The same for one address: behind a proxy all clients share one, so it is not small.
 pub const HALF_OPEN_PER_ADDRESS_MAX: usize = 2048;
+/// Time that each has: when everybody comes back at once, thousands wait for their turn to speak.
+pub const HALF_OPEN_GRACE: Duration = Duration::from_secs(1);
+/// Over this many times the bound the oldest goes, however young it is.
+pub const HALF_OPEN_CROWD: usize = 4;
 /// Requests on one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// Bytes that one stream and one HTTP/2 connection may have on the way to us.

@@ -125,30 +125,43 @@ fn a_stop_lets_requests_finish_and_cuts_what_does_not() {
 }
 
 #[test]
-fn over_the_bound_the_oldest_half_open_goes() {
+fn over_the_bound_the_oldest_half_open_goes_when_it_has_had_its_time() {
     on_a_shard(async {
         let half_open = HalfOpen::default();
-        let address = IpAddr::from([127, 0, 0, 1]);
-        let mut places = Vec::new();
-        for round in 0..=limits::HALF_OPEN_PER_ADDRESS_MAX {
-            let (number, ticket) = half_open.enter(address);
+        let (address, began) = (IpAddr::from([127, 0, 0, 1]), Instant::now());
+        let enter = |now: Instant| {
+            let (number, ticket) = half_open.enter(address, now);
             let task = tokio::task::spawn_local(async move {
                 let _held = ticket;
                 std::future::pending::<()>().await;
             });
-            assert_eq!(
-                half_open.admit(number, task.abort_handle()),
-                round == limits::HALF_OPEN_PER_ADDRESS_MAX
-            );
+            let evicted = half_open.admit(number, task.abort_handle(), now);
+            (task, evicted)
+        };
+        let (mut places, bound) = (Vec::new(), limits::HALF_OPEN_PER_ADDRESS_MAX);
+        for _ in 0..bound + 10 {
+            let (task, evicted) = enter(began);
+            assert!(!evicted, "all of them came just now");
             places.push(task);
         }
+        let (task, evicted) = enter(began + limits::HALF_OPEN_GRACE);
+        assert!(evicted);
+        places.push(task);
         assert!((&mut places[0]).await.unwrap_err().is_cancelled());
         assert!(!places[1].is_finished());
+        while places.len() <= bound * limits::HALF_OPEN_CROWD {
+            let (task, evicted) = enter(began + limits::HALF_OPEN_GRACE / 2);
+            assert!(!evicted);
+            places.push(task);
+        }
+        let (task, evicted) = enter(began + limits::HALF_OPEN_GRACE / 2);
+        assert!(evicted, "a crowd of any age has a bound");
+        places.push(task);
         let counts = {
             let waiting = half_open.0.borrow();
             (waiting.by_age.len(), waiting.by_address[&address])
         };
-        assert_eq!(counts, (limits::HALF_OPEN_PER_ADDRESS_MAX, limits::HALF_OPEN_PER_ADDRESS_MAX));
+        assert_eq!(counts, (bound * limits::HALF_OPEN_CROWD, bound * limits::HALF_OPEN_CROWD));
         places.iter().for_each(|task| task.abort());
         for task in places.drain(1..) {
             let _ = task.await;

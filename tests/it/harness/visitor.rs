@@ -1,6 +1,6 @@
 //! Clients that connect to the service, by a WebSocket library that is not ours.
 
-use super::{Service, ending::close_code, wait::within};
+use super::{Service, ending::close_code, wait::within, wait_for};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -38,6 +38,20 @@ impl Visitor {
             Ok(visitor) => visitor,
             Err(error) => panic!("{path}: {error:?}"),
         }
+    }
+
+    /// In a fleet, where a room may be without somebody that numbers it for a lease.
+    pub async fn when_ready(service: &Service, path: &str) -> Self {
+        wait_for("a way into the room", async || {
+            match Visitor::try_with(service.ready.http, path, &[NUMBERED]).await {
+                Ok(visitor) => Some(visitor),
+                Err(error) => match *error {
+                    Error::Http(response) if response.status() == 503 => None,
+                    error => panic!("{path}: {error:?}"),
+                },
+            }
+        })
+        .await
     }
 
     /// Refused: the status and body of the answer.

@@ -44,8 +44,8 @@ async fn message(visitor: &mut Visitor) -> Value {
 async fn any_instance_sends_to_members_everywhere(backing: Backing) {
     let Some(fleet) = started(2, backing).await else { return };
     send_when_ready(&fleet, 0, "warm", "up").await;
-    let mut here = Visitor::numbered(fleet.service(0), "/ws/lobby").await;
-    let mut there = Visitor::numbered(fleet.service(1), "/ws?room=lobby&room=news").await;
+    let mut here = Visitor::when_ready(fleet.service(0), "/ws/lobby").await;
+    let mut there = Visitor::when_ready(fleet.service(1), "/ws?room=lobby&room=news").await;
     for nth in 0..20 {
         send_when_ready(&fleet, nth % 2, "lobby", &format!("m{nth}")).await;
     }
@@ -80,7 +80,7 @@ async fn any_instance_sends_to_members_everywhere(backing: Backing) {
     here.close().await;
     send_when_ready(&fleet, 1, "lobby", "missed").await;
     let path = format!("/ws/lobby?epoch={}&offset={}", last.0, last.1);
-    let mut back = Visitor::numbered(fleet.service(1), &path).await;
+    let mut back = Visitor::when_ready(fleet.service(1), &path).await;
     assert_eq!(back.json().await["recovered"], true);
     assert_eq!(
         (message(&mut back).await["data"].clone(), message(&mut back).await["data"].clone()),
@@ -103,7 +103,7 @@ async fn a_broken_subscription_loses_nothing_though_nothing_follows() {
     let Some(fleet) = started(2, Backing::Redis).await else { return };
     let mut visitors = Vec::new();
     for instance in 0..2 {
-        visitors.push(Visitor::numbered(fleet.service(instance), "/ws/lobby").await);
+        visitors.push(Visitor::when_ready(fleet.service(instance), "/ws/lobby").await);
     }
     for round in 0..3 {
         fleet.redis().run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
@@ -117,7 +117,7 @@ async fn a_broken_subscription_loses_nothing_though_nothing_follows() {
 #[tokio::test]
 async fn a_server_that_was_away_is_back_and_rooms_go_on() {
     let Some(mut fleet) = started(2, Backing::Redis).await else { return };
-    let mut visitor = Visitor::numbered(fleet.service(1), "/ws/lobby").await;
+    let mut visitor = Visitor::when_ready(fleet.service(1), "/ws/lobby").await;
     send(fleet.service(0), "lobby", "before").await;
     assert_eq!(visitor.json().await["data"], "before");
     fleet.redis_mut().kill().await;

@@ -231,8 +231,11 @@ class Follow(Generic[Item]):
         if self._link.closed:
             raise ClientClosedError(method=self._method.name) from None
         if self._ended and failure.code() is _C.NOT_FOUND:
-            # It had its end already, and did not come back with the service.
-            self._closed = True
+            # It had its end already: for good, unless the service is still leaving, or not all there yet.
+            if self._has_ended is None or await self._has_ended():
+                self._closed = True
+            else:
+                await self._pause(None)
             return
         # A refusal by the service has a reason of its own; a broken connection has none.
         transport = failure.reason in (None, "unavailable", "not_sent")

@@ -312,15 +312,21 @@ class WebSocketManagerClient:
         return Follow(self._link, rpc.Receive, request, Received, give_up_after, lost_item, ends)
 
     async def _has_ended(self, id: str) -> bool:
-        """Whether a connection whose stream ended is gone, and does not just wait for the service to come back."""
+        """Whether a connection whose stream ended is gone, and does not just wait for the service to come back.
+
+        A service that shuts down has given its connections away already, and says that there is none: only
+        what one says after it was found serving counts.
+        """
+        return await self._is_gone(id) and await self._link.serving() and await self._is_gone(id)
+
+    async def _is_gone(self, id: str) -> bool:
         try:
             found = await self.get(id)
             return found.status == pb.DISCONNECTED and not found.auto_reconnect
         except UnsupportedError:
             return True
         except WebSocketManagerError as error:
-            # A service that shuts down has given its connections away already, and says the same.
-            return error.code() is grpc.StatusCode.NOT_FOUND and await self._link.serving()
+            return error.code() is grpc.StatusCode.NOT_FOUND
 
     def watch(
         self,

@@ -21,7 +21,7 @@ mod server {
     }
 
     pub fn compile() -> Result<(), Box<dyn Error>> {
-        println!("cargo::rustc-env=WSM_RUSTC={}", rustc()?);
+        println!("cargo::rustc-env=BUILT_BY_RUSTC={}", rustc()?);
         let out = PathBuf::from(env::var("OUT_DIR")?);
         let files = protox::compile(["websocketmanager.proto", "rooms.proto"], ["proto"])?;
         let descriptor = prost::Message::encode_to_vec(&files);

@@ -124,7 +124,7 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
 
 /// In the order of the labels; the one that is not known before is the backend.
 pub(super) const BUILD: [Option<&str>; 4] =
-    [Some(env!("CARGO_PKG_VERSION")), Some(COMMIT), Some(env!("WSM_RUSTC")), None];
+    [Some(env!("CARGO_PKG_VERSION")), Some(COMMIT), Some(env!("BUILT_BY_RUSTC")), None];
 /// Whoever builds for others says what: the sources of a release need not be a repository.
 const COMMIT: &str = match option_env!("WSM_BUILD_COMMIT") {
     Some(commit) => commit,

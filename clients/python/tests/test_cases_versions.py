@@ -13,7 +13,8 @@ from help import fresh, refused
 from virtufin.websocketmanager import CONNECTED, UnsupportedError
 from virtufin.websocketmanager.protos import websocketmanager_pb2 as pb
 
-HERE = pathlib.Path(__file__).parent
+# One description for the cases of all clients.
+PROTOS = pathlib.Path(__file__).parents[2] / "proto"
 SERVICE = "virtufin.WebSocketManager"
 
 
@@ -21,7 +22,7 @@ SERVICE = "virtufin.WebSocketManager"
 def base(tmp_path_factory):
     """The service as it was described first, by method name."""
     out = tmp_path_factory.mktemp("base") / "set"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", f"--descriptor_set_out={out}", "base.proto"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--descriptor_set_out={out}", "base.proto"]
     subprocess.run(command, check=True)
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:

@@ -45,3 +45,10 @@ def test_every_block_runs(demo):
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert '"response":"hello"' in run.stdout
     assert "event: message" in run.stdout
+
+
+def test_the_build_hands_the_service_no_variable_that_looks_like_a_setting():
+    # `cargo run` gives the program what the build script set, and an unknown WSM_ variable is refused.
+    text = (ROOT / "build.rs").read_text()
+    names = re.findall(r"rustc-env=(\w+)", text)
+    assert names and not [name for name in names if name.startswith("WSM_")]

@@ -6,6 +6,7 @@ import grpc
 import hpack
 import pytest
 
+from conftest import eventually
 from virtufin._wsm import h2
 from virtufin._wsm.h2 import frame
 
@@ -87,14 +88,12 @@ async def test_what_does_not_fit_the_window_waits():
     # The peer lets 10 bytes of the stream through, then more.
     peer = Peer(frame(h2.SETTINGS, 0, 0, b"\x00\x04" + (10).to_bytes(4, "big")))
     peer.stream.write(b"0123456789")
-    await asyncio.sleep(0)
-    assert peer.data() == message(b"0123456789")[:10] and peer.stream.waiting == 5
+    await eventually("what fits", lambda: peer.data() == message(b"0123456789")[:10] and peer.stream.waiting == 5)
     peer.say(frame(h2.WINDOW_UPDATE, 0, 1, (100).to_bytes(4, "big")))
     assert peer.data() == message(b"0123456789") and not peer.stream.waiting
     peer.stream.pause_writing()
     peer.stream.write(b"later")
-    await asyncio.sleep(0)
-    assert peer.stream.waiting == 10
+    await eventually("what is kept back", lambda: peer.stream.waiting == 10)
     peer.stream.resume_writing()
     peer.stream.finish()
     assert peer.wire.frames()[-1] == (h2.DATA, h2.END_STREAM, 1, b"")

@@ -288,16 +288,15 @@ impl Fake {
         true
     }
 
-    /// Every connection is cut, as by a kill.
+    /// Every connection is cut, as by a kill, when this returns.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(super::PATIENCE);
         }
     }
 
     pub fn restart(&mut self) {
         self.stop();
-        // The old listener's task may take a moment to be dropped.
         super::wait_for("the port", || self.listen());
     }
 }

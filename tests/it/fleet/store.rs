@@ -20,15 +20,20 @@ async fn fill(fleet: &Fleet, feed: &Feed) {
     index_is(fleet, &NAMES).await;
 }
 
-/// Each record is there, whole, and names a member.
+/// Each record is there, whole, and names a member. Each member writes itself into the list again
+/// with its own next renewal.
 async fn documents_are_whole(fleet: &Fleet) {
-    let members = fleet.document("wsm-members").await.expect("members");
-    let runs: Vec<&str> =
-        members.as_array().expect("a list").iter().filter_map(|it| it["incarnation"].as_str()).collect();
+    let runs = wait_long("all members in the list", async || {
+        let members = fleet.document("wsm-members").await?;
+        let members = members.as_array().expect("a list");
+        let runs = members.iter().filter_map(|it| it["incarnation"].as_str()).map(str::to_owned);
+        (members.len() == fleet.members.len()).then(|| runs.collect::<Vec<String>>())
+    })
+    .await;
     for name in NAMES {
         let document = fleet.document(&format!("websocket-{name}")).await.expect("its record");
         let owner = document["owner"].as_str().unwrap_or_default();
-        assert!(runs.contains(&owner), "{name}: {owner} is none of {runs:?}");
+        assert!(runs.iter().any(|run| run == owner), "{name}: {owner} is none of {runs:?}");
         assert!(document["request"].is_string() && document["epoch"].is_u64(), "{document}");
     }
 }

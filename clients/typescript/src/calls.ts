@@ -18,6 +18,15 @@ export interface RetryOptions {
   maxMs?: number;
 }
 
+/** What timers take; more is no limit. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/** Milliseconds as given, 0 for none. */
+export function checkedMs(name: string, ms: number): number {
+  if (!(ms >= 0)) throw new TypeError(`${name}: must be milliseconds, 0 for none, not ${ms}`);
+  return ms > TIMER_MAX_MS ? 0 : ms;
+}
+
 /** What repeating a call does: nothing new, or the same thing twice. */
 export type Repeatable = 'always' | 'if_not_sent';
 
@@ -101,8 +110,8 @@ export class Calls {
 
   /** A call with one answer. The time limit is that of all its attempts together. */
   async once<T>(repeatable: Repeatable, settings: CallSettings, call: (options: CallOptions) => Promise<T>): Promise<T> {
+    const timeoutMs = checkedMs('timeoutMs', settings.timeoutMs ?? this.timeoutMs);
     const { signal, release } = this.hold(settings.signal);
-    const timeoutMs = settings.timeoutMs ?? this.timeoutMs;
     const until = Date.now() + timeoutMs;
     try {
       for (let attempt = 1; ; attempt += 1) {

@@ -34,6 +34,10 @@ function checkSize(payload: Payload): void {
  * service that came before knew bytes only, and told text by its type.
  */
 export function body(payload: Payload | undefined, contentType?: string): Body {
+  if (payload !== undefined && typeof payload !== 'string' && !((payload as unknown) instanceof Uint8Array)) {
+    const kind = Object.prototype.toString.call(payload).slice(8, -1);
+    throw refusal(`message: must be a string or a Uint8Array, not ${kind}`, Code.InvalidArgument, undefined, 'message');
+  }
   if (payload !== undefined) checkSize(payload);
   if (typeof payload === 'string') return { message: payload, contentType };
   if (payload === undefined) return { contentType };

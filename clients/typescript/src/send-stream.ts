@@ -56,9 +56,7 @@ export class SendStream {
     const { fields, settings } = sendOf(request, message, more);
     const { signal } = settings;
     if (signal?.aborted) throw this.#calls.explain(cancelled(signal));
-    while (this.#waiting.size >= this.#most && this.#open()) {
-      await new Promise<void>((resolve) => this.#turns.push(resolve));
-    }
+    while (this.#waiting.size >= this.#most && this.#open()) await this.#turn(signal);
     if (!this.#open()) throw this.#failure ?? closed();
     const tag = (this.#tag += 1n);
     const abort = () => this.#waiting.get(tag)?.reject(this.#calls.explain(cancelled(signal!)));
@@ -75,6 +73,22 @@ export class SendStream {
     this.#closing = true;
     this.#wake();
     await this.#ended;
+  }
+
+  /** A place among those in flight may be free now. */
+  #turn(signal?: AbortSignal): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const turn = () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      };
+      const abort = () => {
+        this.#turns.splice(this.#turns.indexOf(turn), 1);
+        reject(this.#calls.explain(cancelled(signal!)));
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#turns.push(turn);
+    });
   }
 
   #open(): boolean {

@@ -3,9 +3,10 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
 import { RoomClient } from '@virtufin/websocketmanager/rooms';
-import { Code, ConnectionStatus, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+import { Code, ConnectionStatus, WebSocketManager, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
-import { closing, fails } from './support/contract.js';
+import { clientAt, closing, fails, WAYS } from './support/contract.js';
+import { fakeServer, webServer } from './support/fake.js';
 import { Service } from './support/service.js';
 import { before, test } from './support/test.js';
 import { Upstream } from './support/upstream.js';
@@ -73,6 +74,59 @@ test('wrong arguments say what is wrong', async () => {
   assert.throws(() => rooms.join('a'), /closed/);
 });
 
+test('what does not fit its field is refused before it goes out', async () => {
+  for (const way of WAYS) {
+    const client = clientAt(way === 'grpc' ? service.grpc : service.http, way);
+    const unfit = { code: Code.InvalidArgument, certainty: 'not_sent' };
+    await fails(client.send('any', 'x', { timeoutMs: 1.5 }), { ...unfit, field: 'timeout_ms', says: /timeout_ms: .*1\.5/ });
+    for (const message of [5, { text: 'x' }, new ArrayBuffer(1)]) {
+      const says = /message: must be a string or a Uint8Array, not (Number|Object|ArrayBuffer)/;
+      await fails(client.sendRaw('any', message as unknown as string), { ...unfit, field: 'message', says });
+    }
+    await assert.rejects(client.list({}, { timeoutMs: -1 }), /timeoutMs: must be milliseconds/);
+    // More than a timer takes is no limit, and not none at all.
+    assert.ok((await client.list({}, { timeoutMs: Infinity })).total >= 0n);
+  }
+  assert.throws(() => clientAt(service.grpc, 'grpc', { headers: { 'no name': 'x' } }), TypeError);
+});
+
+test('paths of an update are named as fields are, or as in the proto', async () => {
+  const client = clientAt(service.grpc);
+  const { id } = await client.connect(upstream.url);
+  const { appliedNow } = await client.update(id, {}, { paths: ['autoReconnect', 'open_messages'] }).catch((error) => assert.fail(error));
+  assert.ok(appliedNow.length <= 2);
+});
+
+test('a Connect may take as long as its dials may', async () => {
+  let limit: number | undefined;
+  const { url } = await fakeServer((router) => {
+    router.service(WebSocketManager, { connect: (_, context) => ((limit = context.timeoutMs()), { id: 'a' }) });
+  });
+  const client = clientAt(url);
+  await client.connect('ws://x/');
+  assert.ok(limit! <= 30_000, `${limit}`);
+  await client.connect('ws://x/', { connectTimeoutMs: 50_000, fallbackUrls: ['ws://y/'] });
+  assert.ok(limit! > 100_000 && limit! <= 102_000, `${limit}`);
+  await client.connect('ws://x/', { connectTimeoutMs: 50_000 }, { timeoutMs: 1000 });
+  assert.ok(limit! <= 1000, `${limit}`);
+});
+
+test('an answer that is cut off by who answered before leaves in doubt what was done', async () => {
+  const trailer = 'grpc-status: 0\r\n';
+  let asked = 0;
+  const { url } = await webServer((request, response) => {
+    asked += 1;
+    response.setHeader('content-type', 'application/grpc-web+proto');
+    // An empty message, and how it ended: that of the second call is lost.
+    const end = asked === 2 ? [] : [0x80, 0, 0, 0, trailer.length, ...Buffer.from(trailer)];
+    request.resume().on('end', () => response.end(Buffer.from([0, 0, 0, 0, 0, ...end])));
+  });
+  const client = clientAt(url, 'grpc-web');
+  await client.list();
+  await fails(client.send('any', 'x'), { code: Code.Aborted, certainty: 'maybe_sent' });
+  assert.equal(asked, 2, 'it is not sent again');
+});
+
 test('a Send that is aborted before it began never begins', async () => {
   const client = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { id } = await client.connect(upstream.url);
@@ -93,6 +147,8 @@ test('a stream that breaks off fails what waits, and takes no more', async () =>
   const first = stream.send({ id, message: '{"burst": 0, "id": 1}', timeoutMs: 60_000 });
   const second = stream.send(id, '{"id": 2}');
   const ends = Promise.allSettled([first, second]);
+  // The stream and the calls beside it are not in order.
+  await until('the first waits', async () => (await client.get(id)).sendsInFlight === 1);
   await client.disconnect(id);
   const [lost, late] = await within(ends, 'both end');
   assert.deepEqual([lost.status, late.status], ['rejected', 'rejected']);
@@ -117,6 +173,17 @@ test('a Send on a stream can be aborted by itself', async () => {
   await aborted;
   assert.equal((await other).response, '{"id": 2}');
   await fails(stream.send(id, 'x', { signal }), { code: Code.Canceled });
+  // While it waits for its turn as well.
+  const narrow = client.sendStream({ maxInFlight: 1 });
+  const first = fails(narrow.send(id, '{"burst": 0, "id": 3}', { timeoutMs: 500 }), { code: Code.DeadlineExceeded });
+  const turn = new AbortController();
+  const waits = fails(narrow.send(id, '{"id": 4}', { signal: turn.signal }), { code: Code.Canceled, says: /no more/ });
+  const next = narrow.send(id, '{"id": 5}');
+  turn.abort(new Error('no more'));
+  await waits;
+  await first;
+  assert.equal((await next).response, '{"id": 5}');
+  await narrow.close();
   await stream.close();
 });
 

@@ -49,12 +49,15 @@ async function paged(url: string, options = {}): Promise<{ page: Page; uncaught:
   return opened;
 }
 
+/** For a page, and a debug build, that share the machine with others. */
+const PAGE_MS = 60_000;
+
 const started = (...flags: string[]) => Service.start('--ws-origin', '*', ...flags);
 
 /** Until what the page was told is so. */
 async function told(page: Page, condition: string): Promise<void> {
   try {
-    await page.waitForFunction(condition, undefined, { timeout: 15_000 });
+    await page.waitForFunction(condition, undefined, { timeout: PAGE_MS });
   } catch {
     assert.fail(`${condition} never came: ${JSON.stringify(await page.evaluate('told'))}`);
   }

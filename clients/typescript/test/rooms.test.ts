@@ -18,6 +18,8 @@ class Scripted {
   readonly asked: Frame[] = [];
   readonly protocols: string[][] = [];
   readonly paths: string[] = [];
+  /** Of each connection. */
+  readonly pings = new Map<WebSocket, number>();
   answering = true;
 
   private constructor(readonly server: WebSocketServer) {
@@ -42,6 +44,7 @@ class Scripted {
 
   #request(frame: Frame, socket: WebSocket): void {
     this.asked.push(frame);
+    if (frame.ping) this.pings.set(socket, (this.pings.get(socket) ?? 0) + 1);
     if (!this.answering) return;
     const { join, resume, id, ping } = frame;
     if (join) socket.send(JSON.stringify({ joined: join, epoch: 7, offset: 10, id }));
@@ -117,14 +120,15 @@ test('what comes before the answer to a resume is left for after it', async () =
 });
 
 test('a connection that says nothing is asked, then left', async () => {
-  const { service, joined } = await entered({ pingMs: 30 });
-  await until('it was asked', () => service.asked.filter((frame) => 'ping' in frame).length >= 2);
-  assert.equal(joined.length, 1);
+  const { service, joined } = await entered({ pingMs: 60 });
+  // Who answers is asked again, by the same connection; a machine that stood still may have cost another.
+  await until('it was asked', () => [...service.pings.values()].some((asked) => asked >= 2));
   service.answering = false;
-  await until('another connection', () => service.paths.length >= 2);
+  const [before, entries] = [service.paths.length, joined.length];
+  await until('another connection', () => service.paths.length > before);
   service.answering = true;
   for (const socket of service.server.clients) socket.terminate();
-  await until('it is in again', () => joined.length >= 2);
+  await until('it is in again', () => joined.length > entries);
 });
 
 test('a token is asked for each connection, and one that cannot be had is told', async () => {

@@ -8,7 +8,7 @@ import { within } from './wait.js';
 
 /** Of one test: far more than any takes on a machine that does other things as well. */
 const TEST_MS = 120_000;
-const END_MS = 30_000;
+const END_MS = 45_000;
 /** What still runs when all has ended was left open by somebody: it is told, and the process ends all the same. */
 const GRACE_MS = 5000;
 

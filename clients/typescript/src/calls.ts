@@ -27,6 +27,16 @@ export function checkedMs(name: string, ms: number): number {
   return ms > TIMER_MAX_MS ? 0 : ms;
 }
 
+/** Settings of repeating, which `false` turns off. */
+export function checkedRetry(retry: RetryOptions | false): RetryOptions {
+  if (retry === false) return { attempts: 1 };
+  const { attempts = 1, baseMs = 0, maxMs = 0 } = retry;
+  if (!(attempts >= 1)) throw new TypeError(`retry.attempts: must be at least 1, not ${attempts}; retry: false for none`);
+  checkedMs('retry.baseMs', baseMs);
+  checkedMs('retry.maxMs', maxMs);
+  return retry;
+}
+
 /** What repeating a call does: nothing new, or the same thing twice. */
 export type Repeatable = 'always' | 'if_not_sent';
 

@@ -8,7 +8,7 @@ import {
   type Interceptor,
   type Transport,
 } from '@connectrpc/connect';
-import { Calls, checkedMs, type CallSettings, type RetryOptions } from './calls.js';
+import { Calls, checkedMs, checkedRetry, type CallSettings, type RetryOptions } from './calls.js';
 import { errorOfResult, refusal, WebSocketManagerError } from './errors.js';
 import { follow, type FollowSettings } from './follow.js';
 import { Health, HealthCheckResponse_ServingStatus as Serving } from './gen/grpc/health/v1/health_pb.js';
@@ -87,7 +87,7 @@ export class BaseClient {
   constructor(options: ClientOptions, protocol: string, transport: Transport) {
     const { timeout = 30_000, retry = {} } = options;
     const limit = checkedMs('timeout', timeout);
-    this.calls = new Calls(options.url, protocol, limit, retry === false ? { attempts: 1 } : retry);
+    this.calls = new Calls(options.url, protocol, limit, checkedRetry(retry));
     this.grpc = createClient(WebSocketManager, transport);
     this.#health = createClient(Health, transport);
     this.rooms = new RoomsApi(createClient(Rooms, transport), this.calls);

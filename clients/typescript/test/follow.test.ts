@@ -113,13 +113,13 @@ test('a connection that is gone without an end is an error', async () => {
 test('a service with enough to do is asked again by who followed it, and not by who comes first', async () => {
   let followed = 0;
   const { url } = await fakeServer((router) => {
-    const receive = async function* ({ id }: { id: string }) {
+    const receive = async function* (id: unknown) {
       followed += 1;
       if (id === 'busy' || followed === 2) throw refused(Code.ResourceExhausted, 'full');
       yield text(`${followed}`);
       throw refused(Code.Unavailable, 'unavailable');
     };
-    router.service(WebSocketManager, { receive: (request) => receive(request.source.value ? { id: String(request.source.value) } : { id: '' }) });
+    router.service(WebSocketManager, { receive: ({ source }) => receive(source.value) });
   });
   const client = clientAt(url, 'grpc', { retry: { baseMs: 1 } });
   const items = await take(client.receive('a'), 2);

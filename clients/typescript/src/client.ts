@@ -33,7 +33,7 @@ import {
   type UpdateResponse,
   type WebSocketConnection,
 } from './gen/websocketmanager_pb.js';
-import { body, type Payload } from './payload.js';
+import { binary, body, type Payload } from './payload.js';
 import { RoomsApi } from './rooms-api.js';
 
 export interface ClientOptions {
@@ -321,7 +321,8 @@ export function sendOf(
   const settings = { signal, headers, timeoutMs: callTimeoutMs };
   if (typeof request !== 'string') {
     const { message: payload = message, data, ...fields } = request;
-    const contents = data === undefined ? body(payload, fields.contentType) : { data, message: payload as string };
+    const { contentType = rest.contentType } = fields;
+    const contents = data === undefined ? body(payload, contentType) : binary(data, payload, contentType);
     return { fields: { ...rest, ...fields, ...contents }, settings };
   }
   const limit = timeoutMs === undefined ? {} : { timeoutMs };

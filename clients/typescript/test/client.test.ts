@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
 import { RoomClient } from '@virtufin/websocketmanager/rooms';
-import { Code, ConnectionStatus, WebSocketManager, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+import { Code, ConnectError, ConnectionStatus, WebSocketManager, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { clientAt, closing, fails, WAYS } from './support/contract.js';
 import { fakeServer, webServer } from './support/fake.js';
@@ -152,11 +152,13 @@ test('a stream that breaks off fails what waits, and takes no more', async () =>
   // The stream and the calls beside it are not in order.
   await until('the first waits', async () => (await client.get(id)).sendsInFlight === 1);
   await client.disconnect(id);
-  const [lost, late] = await within(ends, 'both end');
-  assert.deepEqual([lost.status, late.status], ['rejected', 'rejected']);
+  const [lost, next] = await within(ends, 'both end');
+  assert.deepEqual([lost.status, next.status], ['rejected', 'rejected']);
   assert.equal((lost as PromiseRejectedResult).reason.certainty, 'maybe_sent');
   await other.stop();
-  await assert.rejects(within(stream.send(id, 'x'), 'the stream has ended'));
+  const late = { certainty: 'not_sent', says: /this stream has ended: open a new one/ };
+  const ended = await within(stream.send(id, 'x').catch((error: unknown) => error), 'the stream has ended');
+  await fails(Promise.reject(ended), { code: (ended as ConnectError).code, ...late });
 });
 
 test('a Send on a stream can be aborted by itself', async () => {
@@ -185,6 +187,13 @@ test('a Send on a stream can be aborted by itself', async () => {
   await waits;
   await first;
   assert.equal((await next).response, '{"id": 5}');
+  // What cannot be written fails alone.
+  const unfit = { code: Code.InvalidArgument, certainty: 'not_sent' };
+  await fails(narrow.send(id, 'x', { timeoutMs: 1 / 3 }), { ...unfit, field: 'timeout_ms' });
+  const data = Uint8Array.of(1);
+  await fails(narrow.send({ id, data: 'x' as unknown as typeof data }), { ...unfit, says: /data: must be a Uint8Array, not String/ });
+  await fails(narrow.send({ id, data, message: 'x' }), { ...unfit, says: /data: give it or message, not both/ });
+  assert.equal((await narrow.send(id, '{"id": 6}')).response, '{"id": 6}');
   await narrow.close();
   await stream.close();
 });

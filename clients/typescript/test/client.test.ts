@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { create, equals, type MessageShape } from '@bufbuild/protobuf';
 import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
 import { RoomClient } from '@virtufin/websocketmanager/rooms';
-import { Code, ConnectError, ConnectionStatus, WebSocketManager, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
+import { Code, ConnectError, ConnectionStatus, ConnectRequestSchema, WebSocketManager, WebSocketManagerClient } from '@virtufin/websocketmanager/node';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { clientAt, closing, fails, WAYS } from './support/contract.js';
 import { fakeServer, webServer } from './support/fake.js';
@@ -97,6 +98,47 @@ test('paths of an update are named as fields are, or as in the proto', async () 
   const { id } = await client.connect(upstream.url);
   const { appliedNow, appliedAtReconnect } = await client.update(id, {}, { paths: ['connectTimeoutMs', 'open_messages', 'limits'] });
   assert.deepEqual([...appliedNow, ...appliedAtReconnect].sort(), ['connect_timeout_ms', 'limits', 'open_messages']);
+});
+
+test('every field of a Connect arrives, by every way', async () => {
+  const rule = { path: '/op', equals: 'ack' };
+  const fields: Parameters<WebSocketManagerClient['connect']>[0] = {
+    url: 'wss://venue.example/{{uuid}}',
+    autoReconnect: true,
+    tags: { venue: 'demo' },
+    connectionId: 'feed-1',
+    headers: { 'X-Api-Key': '{{secret:KEY}}' },
+    subprotocols: ['v1', 'v2'],
+    tls: { ca: 'ca', clientCert: 'cert', clientKey: 'key', serverName: 'name' },
+    proxy: { url: 'http://proxy.example:3128' },
+    sourceIp: '10.0.0.1',
+    fallbackUrls: ['wss://other.example/'],
+    connectTimeoutMs: 5000,
+    openMessages: [{ text: 'hello', ack: rule, ackTimeoutMs: 100, paceMs: 10 }, { data: Uint8Array.of(0, 255) }],
+    heartbeat: { json: '{"op":"ping"}', intervalMs: 1000, answers: [{ when: rule, send: 'pong' }] },
+    ignore: [rule],
+    idle: { dataMs: 1, pongMs: 2, heartbeatMs: 3 },
+    reconnect: { maxAttempts: 4, baseMs: 5, maxMs: 6 },
+    rotate: { maxAgeMs: 7, triggers: [rule], noOverlap: true },
+    limits: { perSecond: 0.5, burst: 8, maxMessageBytes: 9, budget: 'venue', maxInFlight: 10 },
+    correlation: { rule: { case: 'json', value: { requestPath: '/a', responsePath: '/b', inject: true, injectInteger: true } } },
+    publish: { topic: 't', format: 1, ordering: 2, overflow: 5, gaps: 2, overflowKey: '/k' },
+    rooms: ['ticks'],
+    sequence: { path: '/s', previousPath: '/p', keyPath: '/k' },
+    maxMessageBytes: 11,
+    profile: 'demo',
+    variables: { region: 'eu' },
+  };
+  assert.deepEqual(Object.keys(fields).sort(), ConnectRequestSchema.fields.map(({ localName }) => localName).sort());
+  for (const [way, json] of [['grpc'], ['grpc-web'], ['connect', false], ['connect', true]] as const) {
+    let seen: MessageShape<typeof ConnectRequestSchema> | undefined;
+    const { url } = await fakeServer((router) => {
+      router.service(WebSocketManager, { connect: (request) => ((seen = request), { id: 'a' }) });
+    }, way === 'grpc');
+    const client = way === 'grpc' ? clientAt(url) : closing(new WebClient({ url, protocol: way, json }));
+    await client.connect(fields);
+    assert.ok(seen && equals(ConnectRequestSchema, seen, create(ConnectRequestSchema, fields)), `${way} ${JSON.stringify(seen)}`);
+  }
 });
 
 test('a Connect may take as long as its dials may', async () => {

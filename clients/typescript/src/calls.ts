@@ -18,6 +18,25 @@ export interface RetryOptions {
   maxMs?: number;
 }
 
+/** What timers take; more is no limit. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+/** Milliseconds as given, 0 for none. */
+export function checkedMs(name: string, ms: number): number {
+  if (!(ms >= 0)) throw new TypeError(`${name}: must be milliseconds, 0 for none, not ${ms}`);
+  return ms > TIMER_MAX_MS ? 0 : ms;
+}
+
+/** Settings of repeating, which `false` turns off. */
+export function checkedRetry(retry: RetryOptions | false): RetryOptions {
+  if (retry === false) return { attempts: 1 };
+  const { attempts = 1, baseMs = 0, maxMs = 0 } = retry;
+  if (!(attempts >= 1)) throw new TypeError(`retry.attempts: must be at least 1, not ${attempts}; retry: false for none`);
+  checkedMs('retry.baseMs', baseMs);
+  checkedMs('retry.maxMs', maxMs);
+  return retry;
+}
+
 /** What repeating a call does: nothing new, or the same thing twice. */
 export type Repeatable = 'always' | 'if_not_sent';
 
@@ -101,8 +120,8 @@ export class Calls {
 
   /** A call with one answer. The time limit is that of all its attempts together. */
   async once<T>(repeatable: Repeatable, settings: CallSettings, call: (options: CallOptions) => Promise<T>): Promise<T> {
+    const timeoutMs = checkedMs('timeoutMs', settings.timeoutMs ?? this.timeoutMs);
     const { signal, release } = this.hold(settings.signal);
-    const timeoutMs = settings.timeoutMs ?? this.timeoutMs;
     const until = Date.now() + timeoutMs;
     try {
       for (let attempt = 1; ; attempt += 1) {

@@ -8,9 +8,10 @@ import {
   type Interceptor,
   type Transport,
 } from '@connectrpc/connect';
-import { Calls, pause, type CallSettings, type RetryOptions } from './calls.js';
+import { Calls, checkedMs, checkedRetry, type CallSettings, type RetryOptions } from './calls.js';
 import { errorOfResult, refusal, WebSocketManagerError } from './errors.js';
 import { follow, type FollowSettings } from './follow.js';
+import { Health, HealthCheckResponse_ServingStatus as Serving } from './gen/grpc/health/v1/health_pb.js';
 import { Rooms } from './gen/rooms_pb.js';
 import {
   ConnectionStatus,
@@ -32,7 +33,7 @@ import {
   type UpdateResponse,
   type WebSocketConnection,
 } from './gen/websocketmanager_pb.js';
-import { body, type Payload } from './payload.js';
+import { binary, body, type Payload } from './payload.js';
 import { RoomsApi } from './rooms-api.js';
 
 export interface ClientOptions {
@@ -72,8 +73,8 @@ export type ReceiveSettings = FollowSettings & {
 /** How much longer the call waits than the Send, for the answer to come back. */
 const MARGIN_MS = 2000;
 const DEFAULT_SEND_MS = 10_000;
-/** A service that ended what it has is gone by then. */
-const STOPPING_MS = 1000;
+/** How long a service may take to say whether it serves, for clients without a time limit. */
+const SERVING_MS = 10_000;
 
 /** What the clients for browsers and for Node share. */
 export class BaseClient {
@@ -81,12 +82,14 @@ export class BaseClient {
   readonly grpc: Client<typeof WebSocketManager>;
   readonly rooms: RoomsApi;
   protected readonly calls: Calls;
+  readonly #health: Client<typeof Health>;
 
   constructor(options: ClientOptions, protocol: string, transport: Transport) {
     const { timeout = 30_000, retry = {} } = options;
-    if (!(timeout >= 0)) throw new TypeError(`timeout: must be milliseconds, 0 for none, not ${timeout}`);
-    this.calls = new Calls(options.url, protocol, timeout, retry === false ? { attempts: 1 } : retry);
+    const limit = checkedMs('timeout', timeout);
+    this.calls = new Calls(options.url, protocol, limit, checkedRetry(retry));
     this.grpc = createClient(WebSocketManager, transport);
+    this.#health = createClient(Health, transport);
     this.rooms = new RoomsApi(createClient(Rooms, transport), this.calls);
   }
 
@@ -95,7 +98,9 @@ export class BaseClient {
     const rest = typeof more === 'boolean' ? { autoReconnect: more } : more;
     const fields = typeof request === 'string' ? { ...rest, url: request } : { ...request, ...rest };
     const repeatable = fields.connectionId ? 'always' : 'if_not_sent';
-    return this.calls.once(repeatable, settings, (options) => this.grpc.connect(fields, options));
+    // The service may try each of the URLs for that long.
+    const dials = (fields.connectTimeoutMs ?? 0) * (1 + (fields.fallbackUrls?.length ?? 0));
+    return this.calls.once(repeatable, this.#patient(dials, settings), (options) => this.grpc.connect(fields, options));
   }
 
   /** A page of connections; `nextPageToken` asks for the next. */
@@ -119,10 +124,10 @@ export class BaseClient {
     return answer.connection;
   }
 
-  /** Changes what can change on a living connection; `paths` names what is set to its zero value too. */
+  /** Changes what can change on a living connection; `paths` names what is set to its zero value too, as here or as in the proto. */
   update(id: string, changes: ConnectFields, settings: CallSettings & { paths?: string[] } = {}): Promise<UpdateResponse> {
     const { paths } = settings;
-    const request = { id, settings: changes, updateMask: paths && { paths } };
+    const request = { id, settings: changes, updateMask: paths && { paths: paths.map(snakeCase) } };
     return this.calls.once('always', settings, (options) => this.grpc.update(request, options));
   }
 
@@ -143,7 +148,8 @@ export class BaseClient {
     timeoutMs?: number,
   ): Promise<SendResponse> {
     const { settings, fields } = sendOf(request, message, contentType, timeoutMs);
-    return this.calls.once('if_not_sent', this.#patient(fields.timeoutMs, settings), (options) => this.grpc.send(fields, options));
+    const patient = this.#patient(fields.timeoutMs || DEFAULT_SEND_MS, settings);
+    return this.calls.once('if_not_sent', patient, (options) => this.grpc.send(fields, options));
   }
 
   /** Sends a message; done when it was written to the socket. */
@@ -219,6 +225,7 @@ export class BaseClient {
       open: (cursor, options) =>
         this.grpc.receive({ source: what, cursor, fromStart: cursor === '' && settings.fromStart === true }, options),
       counts: (item) => item.body.case !== undefined,
+      ends: (item) => item.body.case === 'end',
       over: what.case === 'id' ? (options) => this.#ended(what.value, options) : undefined,
     });
   }
@@ -241,27 +248,48 @@ export class BaseClient {
   }
 
   /**
-   * Whether nothing will come from a connection any more. A service that stops does not know its connections
-   * any more either, for the moment that is left to it: only one that goes on not to know them says so.
+   * Whether nothing will come from a connection any more. A service that stops has given its connections away
+   * and does not know them any more either: only what one says after it was found serving counts.
    */
   async #ended(id: string, options: CallOptions): Promise<boolean> {
-    for (let asked = 1; ; asked += 1) {
-      try {
-        const { connection } = await this.grpc.get({ id }, options);
-        return connection?.status === ConnectionStatus.DISCONNECTED && !connection.autoReconnect;
-      } catch (error) {
-        if (ConnectError.from(error).code !== Code.NotFound) throw error;
-        if (asked > 1) return true;
-        await pause(STOPPING_MS, options.signal!);
-      }
+    return (await this.#gone(id, options)) && (await this.#serving(options)) && (await this.#gone(id, options));
+  }
+
+  async #gone(id: string, options: CallOptions): Promise<boolean> {
+    try {
+      const { connection } = await this.grpc.get({ id }, { ...options, timeoutMs: this.calls.timeoutMs });
+      return connection?.status === ConnectionStatus.DISCONNECTED && !connection.autoReconnect;
+    } catch (error) {
+      const { code } = ConnectError.from(error);
+      if (code === Code.NotFound || code === Code.Unimplemented) return true;
+      throw error;
     }
   }
 
-  /** A Send may wait longer than calls do otherwise. */
-  #patient(timeoutMs: number | undefined, settings: CallSettings): CallSettings {
+  /** Whether the service takes new work. It is watched, for a moment: by all protocols that is one and the same. */
+  async #serving({ signal, headers }: CallOptions): Promise<boolean> {
+    const held = this.calls.hold(signal);
+    // A stream's own limit would go on after it was left.
+    const late = () => held.abort(new ConnectError('the service does not say whether it serves', Code.Unavailable));
+    const timer = setTimeout(late, this.calls.timeoutMs || SERVING_MS);
+    try {
+      for await (const { status } of this.#health.watch({}, { signal: held.signal, headers, timeoutMs: 0 })) return status === Serving.SERVING;
+      return false;
+    } catch (error) {
+      // One that cannot be asked is older, and says what it means.
+      if (ConnectError.from(error).code === Code.Unimplemented) return true;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      held.abort(new ConnectError('no longer watched', Code.Canceled));
+      held.release();
+    }
+  }
+
+  /** What may take longer than calls do otherwise. */
+  #patient(timeoutMs: number, settings: CallSettings): CallSettings {
     if (settings.timeoutMs !== undefined || this.calls.timeoutMs === 0) return settings;
-    const wanted = (timeoutMs || DEFAULT_SEND_MS) + MARGIN_MS;
-    return { ...settings, timeoutMs: Math.max(this.calls.timeoutMs, wanted) };
+    return { ...settings, timeoutMs: Math.max(this.calls.timeoutMs, timeoutMs + MARGIN_MS) };
   }
 }
 
@@ -293,7 +321,8 @@ export function sendOf(
   const settings = { signal, headers, timeoutMs: callTimeoutMs };
   if (typeof request !== 'string') {
     const { message: payload = message, data, ...fields } = request;
-    const contents = data === undefined ? body(payload, fields.contentType) : { data, message: payload as string };
+    const { contentType = rest.contentType } = fields;
+    const contents = data === undefined ? body(payload, contentType) : binary(data, payload, contentType);
     return { fields: { ...rest, ...fields, ...contents }, settings };
   }
   const limit = timeoutMs === undefined ? {} : { timeoutMs };
@@ -316,14 +345,29 @@ function sourceOf(source: string | Source) {
   return { case: 'id' as const, value: given.id };
 }
 
+function snakeCase(path: string): string {
+  return path.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
 /** What each request carries. */
 export function sentWithEach(options: ClientOptions): Interceptor[] {
-  const { token, headers, interceptors = [] } = options;
+  const { token, interceptors = [] } = options;
+  const headers = new Headers(options.headers);
   const carry: Interceptor = (next) => async (request) => {
-    new Headers(headers).forEach((value, name) => request.header.set(name, value));
-    const shown = typeof token === 'function' ? await token() : token;
+    headers.forEach((value, name) => request.header.set(name, value));
+    const shown = await tokenOf(token);
     if (shown) request.header.set('authorization', `Bearer ${shown}`);
     return next(request);
   };
   return [...interceptors, carry];
+}
+
+/** One that cannot be had now may be had later: what is followed is taken up again then. */
+async function tokenOf(token: ClientOptions['token']): Promise<string | undefined> {
+  try {
+    return typeof token === 'function' ? await token() : token;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw refusal(`token: could not be had: ${text}`, Code.Unavailable, error);
+  }
 }

@@ -19,12 +19,12 @@ export class WebSocketManagerError extends ConnectError {
   /** When to come again. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(from: ConnectError, hint?: { message: string; code?: Code; certainty?: Certainty }) {
+  constructor(from: ConnectError, hint?: { message: string; code?: Code; certainty?: Certainty; field?: string }) {
     super(hint?.message ?? from.rawMessage, hint?.code ?? from.code, from.metadata, undefined, from.cause ?? from);
     this.details = from.details;
     const delay = from.findDetails(RetryInfoSchema)[0]?.retryDelay;
     this.reason = from.findDetails(ErrorInfoSchema)[0]?.reason;
-    this.field = from.findDetails(BadRequestSchema)[0]?.fieldViolations[0]?.field;
+    this.field = hint?.field ?? from.findDetails(BadRequestSchema)[0]?.fieldViolations[0]?.field;
     this.retryAfterMs = delay && Number(delay.seconds) * 1000 + delay.nanos / 1e6;
     this.certainty = hint?.certainty ?? certainty(this.code, this.reason);
   }
@@ -55,8 +55,9 @@ function certainty(code: Code, reason: string | undefined): Certainty {
 }
 
 /** An error of this client's own, before anything went out. */
-export function refusal(message: string, code: Code): WebSocketManagerError {
-  return new WebSocketManagerError(new ConnectError(message, code), { message, certainty: 'not_sent' });
+export function refusal(message: string, code: Code, cause?: unknown, field?: string): WebSocketManagerError {
+  const error = new ConnectError(message, code, undefined, undefined, cause);
+  return new WebSocketManagerError(error, { message, certainty: 'not_sent', field });
 }
 
 /** What the result of a Send in a batch or stream failed with. */
@@ -71,13 +72,18 @@ export function causes(error: unknown): { codes: string[]; text: string } {
   const codes: string[] = [];
   const texts: string[] = [];
   for (let depth = 0; error instanceof Error && depth < 8; depth += 1) {
-    if ('code' in error && typeof error.code === 'string') codes.push(error.code);
+    if ('code' in error && typeof error.code === 'string') codes.push(codeOf(error));
     texts.push(error.message);
     // Several addresses of one name were tried.
     if (error instanceof AggregateError) error.errors.forEach((one) => codes.push(...causes(one).codes));
     error = error.cause;
   }
   return { codes, text: texts.join('; ') };
+}
+
+/** The limit of a connection that did not come about, and of one that fell silent, is one code for the system. */
+function codeOf(error: { code?: unknown; syscall?: unknown }): string {
+  return error.code === 'ETIMEDOUT' && error.syscall === 'connect' ? 'CONNECT_TIMEOUT' : String(error.code);
 }
 
 /** Whom a call went to, for what is said of its failure. */
@@ -99,7 +105,16 @@ export function explain(failure: unknown, target: Target): WebSocketManagerError
     return new WebSocketManagerError(error, { message });
   }
   const { codes, text } = causes(error);
-  const wrong = unreachable(target, codes, text) ?? anotherProtocol(target, codes, text);
+  const unfit = UNFIT.exec(text);
+  if (unfit) {
+    const [, field = '', why = ''] = unfit;
+    const hint = { message: `${field}: does not fit its type: ${why}`, code: Code.InvalidArgument, field };
+    return new WebSocketManagerError(error, { ...hint, certainty: 'not_sent' });
+  }
+  // Whoever answered before speaks the protocol: its answer was cut off, after who knows what was done.
+  const foreign = anotherProtocol(target, codes, text);
+  if (foreign && target.answered) return brokenOff(error, target, text);
+  const wrong = unreachable(target, codes, text) ?? foreign;
   if (wrong) return new WebSocketManagerError(error, { message: wrong, code: Code.Unavailable, certainty: 'not_sent' });
   if (BROKEN.test(codes.join()) || /Expected HTTP\//.test(text) || /error code (CANCEL|INTERNAL_ERROR) \(|REFUSED_STREAM|ENHANCE_YOUR_CALM|GOAWAY/.test(text)) {
     return brokenOff(error, target, text);
@@ -113,8 +128,18 @@ export function explain(failure: unknown, target: Target): WebSocketManagerError
   return new WebSocketManagerError(error);
 }
 
-const UNREACHED = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'];
-const BROKEN = /ECONNRESET|EPIPE|UND_ERR_SOCKET|ERR_HTTP2_(STREAM_CANCEL|SESSION_ERROR|GOAWAY_SESSION|INVALID_SESSION)/;
+/** What a request's fields are refused with before it goes out. */
+const UNFIT = /cannot encode field [\w.]+\.(\w+) to (?:binary|JSON): (.*)/;
+const UNREACHED = [
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'CONNECT_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+];
+const BROKEN = /ECONNRESET|ETIMEDOUT|EPIPE|UND_ERR_SOCKET|ERR_HTTP2_(STREAM_CANCEL|SESSION_ERROR|GOAWAY_SESSION|INVALID_SESSION)/;
 
 function unreachable({ url }: Target, codes: string[], text: string): string | undefined {
   const tls = url.startsWith('https:');

@@ -20,8 +20,11 @@ function size(payload: Payload): number {
   return typeof payload !== 'string' || small ? payload.length : new TextEncoder().encode(payload).length;
 }
 
-/** Refuses here what the service would refuse. */
-function checkSize(payload: Payload): void {
+/** Refuses here what the service would refuse, or what cannot be told to it. */
+function checkPayload(payload: Payload): void {
+  if (typeof payload !== 'string' && !((payload as unknown) instanceof Uint8Array)) {
+    throw unfit('message', `must be a string or a Uint8Array, not ${kind(payload)}`);
+  }
   const bytes = size(payload);
   if (bytes > CALL_BYTES_MAX) {
     const message = `message: ${bytes} bytes are over the limit of ${CALL_BYTES_MAX} for one call`;
@@ -29,12 +32,28 @@ function checkSize(payload: Payload): void {
   }
 }
 
+function unfit(field: string, why: string): Error {
+  return refusal(`${field}: ${why}`, Code.InvalidArgument, undefined, field);
+}
+
+function kind(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+/** Bytes as bytes, whatever their content type says. */
+export function binary(data: Uint8Array, payload: Payload | undefined, contentType?: string): Body {
+  if (payload) throw unfit('data', 'give it or message, not both');
+  if (!((data as unknown) instanceof Uint8Array)) throw unfit('data', `must be a Uint8Array, not ${kind(data)}`);
+  checkPayload(data);
+  return { data, contentType };
+}
+
 /**
  * Bytes go out as a binary message, unless their content type says that they are text: clients of the
  * service that came before knew bytes only, and told text by its type.
  */
 export function body(payload: Payload | undefined, contentType?: string): Body {
-  if (payload !== undefined) checkSize(payload);
+  if (payload !== undefined) checkPayload(payload);
   if (typeof payload === 'string') return { message: payload, contentType };
   if (payload === undefined) return { contentType };
   if (contentType !== undefined && /^(text\/|application\/json\b)/i.test(contentType)) {

@@ -1,8 +1,9 @@
+import { create, toBinary } from '@bufbuild/protobuf';
 import { Code, ConnectError, type CallOptions } from '@connectrpc/connect';
 import { sendOf, type SendInit, type SendSettings } from './client.js';
 import { cancelled, type Calls } from './calls.js';
-import { errorOfResult, refusal } from './errors.js';
-import type { SendResponse, SendResult } from './gen/websocketmanager_pb.js';
+import { errorOfResult, refusal, type WebSocketManagerError } from './errors.js';
+import { SendRequestSchema, type SendResponse, type SendResult } from './gen/websocketmanager_pb.js';
 import type { Payload } from './payload.js';
 
 type Request = ReturnType<typeof sendOf>['fields'];
@@ -36,7 +37,7 @@ export class SendStream {
   #tag = 0n;
   #closing = false;
   #ended: Promise<void>;
-  #failure?: Error;
+  #failure?: WebSocketManagerError;
 
   constructor(
     calls: Calls,
@@ -56,10 +57,9 @@ export class SendStream {
     const { fields, settings } = sendOf(request, message, more);
     const { signal } = settings;
     if (signal?.aborted) throw this.#calls.explain(cancelled(signal));
-    while (this.#waiting.size >= this.#most && this.#open()) {
-      await new Promise<void>((resolve) => this.#turns.push(resolve));
-    }
-    if (!this.#open()) throw this.#failure ?? closed();
+    this.#checkFields(fields);
+    while (this.#waiting.size >= this.#most && this.#open()) await this.#turn(signal);
+    if (!this.#open()) throw this.#refused();
     const tag = (this.#tag += 1n);
     const abort = () => this.#waiting.get(tag)?.reject(this.#calls.explain(cancelled(signal!)));
     signal?.addEventListener('abort', abort, { once: true });
@@ -75,6 +75,38 @@ export class SendStream {
     this.#closing = true;
     this.#wake();
     await this.#ended;
+  }
+
+  /** What cannot be written would end the call for all. */
+  #checkFields(fields: Request): void {
+    try {
+      toBinary(SendRequestSchema, create(SendRequestSchema, { ...fields, message: undefined, data: undefined }));
+    } catch (error) {
+      throw this.#calls.explain(error);
+    }
+  }
+
+  /** Of a Send that comes too late: nothing of it went out, whatever became of those before. */
+  #refused(): WebSocketManagerError {
+    if (this.#failure === undefined || this.#failure.code === Code.FailedPrecondition) return closed();
+    const { rawMessage, code } = this.#failure;
+    return refusal(`this stream has ended: open a new one (${rawMessage})`, code, this.#failure);
+  }
+
+  /** A place among those in flight may be free now. */
+  #turn(signal?: AbortSignal): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const turn = () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      };
+      const abort = () => {
+        this.#turns.splice(this.#turns.indexOf(turn), 1);
+        reject(this.#calls.explain(cancelled(signal!)));
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#turns.push(turn);
+    });
   }
 
   #open(): boolean {
@@ -117,6 +149,6 @@ export class SendStream {
   }
 }
 
-function closed(): Error {
+function closed(): WebSocketManagerError {
   return refusal('this stream is closed: open a new one', Code.FailedPrecondition);
 }

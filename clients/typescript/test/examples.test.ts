@@ -3,29 +3,27 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { Service } from './support/service.js';
+import { atEnd, before, test } from './support/test.js';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
+const EXAMPLE_MS = 60_000;
 
 let demo: Service;
 let folder: string;
 before(async () => {
   demo = await Service.demo('--ws-origin', '*', '--cors-origin', '*');
   folder = mkdtempSync(join(tmpdir(), 'wsm-ts-examples-'));
-});
-after(async () => {
-  await demo?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
 });
 
 /** The lines that an example prints; it must end by itself and well. */
 async function lines(example: string, ...parameters: string[]): Promise<string[]> {
   const script = join(ROOT, 'build/examples', `${example}.js`);
-  const { stdout } = await promisify(execFile)(process.execPath, [script, demo.grpc, ...parameters], { timeout: 30_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [script, demo.grpc, ...parameters], { timeout: EXAMPLE_MS });
   return stdout.trim().split('\n');
 }
 
@@ -64,7 +62,7 @@ test('room chat', { skip: NO_BROWSER }, async () => {
   const browser = await launch();
   const pages: Page[] = [];
   for (const name of ['ada', 'grace']) {
-    const { page, uncaught } = await open(browser, `${place.url}/?service=${encodeURIComponent(demo.http)}&room=tea`);
+    const { page, uncaught } = await open(browser, `${place}/?service=${encodeURIComponent(demo.http)}&room=tea`);
     await page.waitForFunction("document.getElementById('state').textContent == 'open'");
     await page.fill('#name', name);
     assert.deepEqual(uncaught, []);
@@ -79,6 +77,4 @@ test('room chat', { skip: NO_BROWSER }, async () => {
     const said = await page.locator('li').allTextContents();
     assert.deepEqual(said.sort(), ['ada: hello <0>', 'grace: hello <1>']);
   }
-  await browser.close();
-  await place.stop();
 });

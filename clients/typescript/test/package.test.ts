@@ -3,20 +3,22 @@ import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
 import { build } from 'esbuild';
 import { Service } from './support/service.js';
+import { atEnd, before, test } from './support/test.js';
 import { Upstream } from './support/upstream.js';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 /** Of the room client, bundled and minified. */
 const ROOMS_BYTES_MAX = 4000;
+/** Of one command, which this process stands still for. */
+const COMMAND = { timeout: 60_000, killSignal: 'SIGKILL' } as const;
 
 let folder: string;
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'wsm-ts-package-'));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 async function bundled(contents: string, resolveDir: string) {
   return build({
@@ -42,7 +44,7 @@ test('the room client is small and needs no other module', async (t) => {
 });
 
 test('the generated files are those of the proto files', () => {
-  execFileSync(process.execPath, [join(ROOT, 'scripts/generate.mjs'), folder], { stdio: 'pipe' });
+  execFileSync(process.execPath, [join(ROOT, 'scripts/generate.mjs'), folder], { ...COMMAND, stdio: 'pipe' });
   for (const gen of ['src/gen', 'test/gen']) {
     const files = (root: string) =>
       (readdirSync(join(root, gen), { recursive: true }) as string[]).filter((file) => file.endsWith('.ts')).sort();
@@ -55,7 +57,7 @@ test('the generated files are those of the proto files', () => {
 });
 
 test('the package works where it is installed from its archive', async () => {
-  const packed = execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { cwd: ROOT });
+  const packed = execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { ...COMMAND, cwd: ROOT });
   const [{ filename, files }] = JSON.parse(packed.toString()) as [{ filename: string; files: { path: string }[] }];
   const paths = files.map(({ path }) => path);
   for (const needed of ['dist/node.js', 'dist/node.d.ts', 'dist/browser.js', 'dist/rooms.js', 'README.md']) {
@@ -64,9 +66,9 @@ test('the package works where it is installed from its archive', async () => {
   assert.ok(!paths.some((path) => /^(test|build|examples|node_modules)\//.test(path)), paths.join());
   writeFileSync(join(folder, 'package.json'), '{"name": "user", "private": true, "type": "module"}');
   // From what npm has already, so that the test needs no network; else from the registry.
-  const install = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--no-save', join(folder, filename)];
-  const installed = spawnSync('npm', install, { cwd: folder, encoding: 'utf8' });
-  assert.equal(installed.status, 0, installed.stderr);
+  const install = ['install', '--prefer-offline', '--fetch-retries=1', '--fetch-timeout=20000', '--no-audit', '--no-fund', '--no-save', join(folder, filename)];
+  const installed = spawnSync('npm', install, { ...COMMAND, cwd: folder, encoding: 'utf8' });
+  assert.equal(installed.status, 0, `${installed.error ?? ''} ${installed.stderr}`);
   assert.ok(!existsSync(join(folder, 'node_modules/playwright-core')), 'only what is needed at run time');
 
   const [service, upstream] = [await Service.start(), await Upstream.start()];
@@ -87,7 +89,6 @@ test('the package works where it is installed from its archive', async () => {
   // Nobody closes anything: the process ends by itself all the same.
   const ran = await run('main.mjs', service.grpc, upstream.url);
   assert.equal(ran.trim(), 'hello,true,virtufin,virtufin.SendRequest');
-  await Promise.all([service.stop(), upstream.stop()]);
 
   checkTypes();
   const pages = "import { WebSocketManagerClient } from '@virtufin/websocketmanager'; console.log(WebSocketManagerClient)";
@@ -112,15 +113,15 @@ function checkTypes(): void {
     const how = ['--module', module, '--moduleResolution', resolution, '--target', 'es2022', '--strict', '--noEmit'];
     // As a program for Node has them.
     how.push('--types', 'node', '--typeRoots', join(ROOT, 'node_modules/@types'));
-    const done = spawnSync(join(ROOT, 'node_modules/.bin/tsc'), [...how, 'main.ts'], { cwd: folder, encoding: 'utf8' });
-    assert.equal(done.status, 0, done.stdout);
+    const done = spawnSync(join(ROOT, 'node_modules/.bin/tsc'), [...how, 'main.ts'], { ...COMMAND, cwd: folder, encoding: 'utf8' });
+    assert.equal(done.status, 0, `${done.error ?? ''} ${done.stdout}`);
   }
 }
 
 /** In a process of its own, while this one goes on answering. */
 function run(...parameters: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, parameters, { cwd: folder, timeout: 20_000 }, (error, out, err) =>
+    execFile(process.execPath, parameters, { cwd: folder, timeout: COMMAND.timeout }, (error, out, err) =>
       error ? reject(new Error(`${error.message}\n${out}\n${err}`)) : resolve(out),
     );
   });

@@ -3,12 +3,14 @@ import { createHmac } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test as anyTest, type TestContext } from 'node:test';
+import type { TestContext } from 'node:test';
 import { WebSocketManagerClient } from '@virtufin/websocketmanager/node';
 import type { Browser, Page } from 'playwright-core';
 import { bundle, launch, NO_BROWSER, open, site } from './support/browser.js';
 import { Proxy } from './support/proxy.js';
+import { closing } from './support/contract.js';
 import { Service } from './support/service.js';
+import { atEnd, before, test as anyTest } from './support/test.js';
 import { Upstream } from './support/upstream.js';
 import { until } from './support/wait.js';
 
@@ -33,30 +35,29 @@ window.join = (name, room = client.join(name)) => {
 const test = (name: string, run: (t: TestContext) => Promise<void>) => anyTest(name, { skip: NO_BROWSER }, run);
 
 let browser: Browser;
-let place: { url: string; stop: () => Promise<void> };
+let place: string;
 before(async () => {
   if (NO_BROWSER) return;
   browser = await launch();
   place = await site(await bundle(PAGE));
 });
-after(async () => {
-  await browser?.close();
-  await place?.stop();
-});
 
 /** A page on a site of its own, with a client of the service. */
 async function paged(url: string, options = {}): Promise<{ page: Page; uncaught: string[] }> {
-  const opened = await open(browser, place.url);
+  const opened = await open(browser, place);
   await opened.page.evaluate(`open_(${JSON.stringify(url)}, ${JSON.stringify(options)})`);
   return opened;
 }
+
+/** For a page, and a debug build, that share the machine with others. */
+const PAGE_MS = 60_000;
 
 const started = (...flags: string[]) => Service.start('--ws-origin', '*', ...flags);
 
 /** Until what the page was told is so. */
 async function told(page: Page, condition: string): Promise<void> {
   try {
-    await page.waitForFunction(condition, undefined, { timeout: 15_000 });
+    await page.waitForFunction(condition, undefined, { timeout: PAGE_MS });
   } catch {
     assert.fail(`${condition} never came: ${JSON.stringify(await page.evaluate('told'))}`);
   }
@@ -69,7 +70,7 @@ async function joined(page: Page, name: string): Promise<void> {
 
 test('several rooms on one socket, typed, binary, to all and left again', async () => {
   const service = await started();
-  const api = new WebSocketManagerClient({ url: service.grpc });
+  const api = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { page, uncaught } = await paged(service.http);
   await page.evaluate("join('everyone', client.everyone)");
   for (const room of ['lobby', 'news 房']) await joined(page, room);
@@ -89,15 +90,12 @@ test('several rooms on one socket, typed, binary, to all and left again', async 
   await page.evaluate('client.close()');
   await until('it is gone', async () => (await api.list({ direction: 2 })).total === 0n);
   assert.deepEqual([seen.errors, uncaught], [[], []]);
-  await page.close();
-  api.close();
-  await service.stop();
 });
 
 test('a broken connection comes back with what was missed, none twice', async () => {
   const service = await started();
   const proxy = await Proxy.to(service.http);
-  const api = new WebSocketManagerClient({ url: service.grpc });
+  const api = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { page } = await paged(proxy.url);
   for (const room of ['a', 'b']) await joined(page, room);
   let nth = 0;
@@ -121,15 +119,11 @@ test('a broken connection comes back with what was missed, none twice', async ()
     const own = messages.map((text: string) => Number(text.split(' ')[1])).filter((number: number) => number % 3 !== 0);
     assert.deepEqual(own, [...own].sort((one, other) => one - other));
   }
-  await page.close();
-  api.close();
-  await proxy.stop();
-  await service.stop();
 });
 
 test('a restart of the service: the page comes back and is told what is gone', async () => {
   const service = await started();
-  const api = new WebSocketManagerClient({ url: service.grpc });
+  const api = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { page } = await paged(service.http);
   await joined(page, 'lobby');
   await api.rooms.send('lobby', 'before');
@@ -147,9 +141,6 @@ test('a restart of the service: the page comes back and is told what is gone', a
   assert.deepEqual([seen.lobby.gaps.length, gap.room, gap.cause], [1, 'lobby', 'not_kept']);
   assert.ok(gap.to.epoch > gap.from.epoch && gap.from.offset === 1);
   assert.ok(seen.states.some(([state, code]: [string, number]) => state === 'waiting' && code === 1012));
-  await page.close();
-  api.close();
-  await service.stop();
 });
 
 test('ten thousand messages in a burst: all there, in order', async (t) => {
@@ -157,7 +148,7 @@ test('ten thousand messages in a burst: all there, in order', async (t) => {
   // On a machine that does other things as well the page may be behind for a while.
   const service = await started('--reader-bytes-max', '64MiB');
   const upstream = await Upstream.start();
-  const api = new WebSocketManagerClient({ url: service.grpc });
+  const api = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { page } = await paged(service.http);
   await joined(page, 'fast');
   await page.evaluate(`told.seen = 0; told.wrong = 0; client.join('fast').onMessage(({ data }) => {
@@ -171,10 +162,6 @@ test('ten thousand messages in a burst: all there, in order', async (t) => {
   const seen = (await page.evaluate('told')) as any;
   assert.deepEqual([seen.seen, seen.wrong, seen.fast.messages.length, seen.fast.gaps], [count, 0, count, []]);
   t.diagnostic(`${Math.round(count / ((seen.last - seen.first) / 1000))} messages a second`);
-  await page.close();
-  api.close();
-  await upstream.stop();
-  await service.stop();
 });
 
 const SECRET = '0123456789abcdef0123456789abcdef';
@@ -186,12 +173,13 @@ function token(claims: object): string {
 
 test('a token lets in, where it says, and messages come to its user', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'wsm-ts-keys-'));
+  atEnd(() => rm(folder, { recursive: true, force: true }));
   const keys = join(folder, 'keys.json');
   const key = { kty: 'oct', alg: 'HS256', k: Buffer.from(SECRET).toString('base64url') };
   await writeFile(keys, JSON.stringify({ keys: [key] }));
   const flags = ['--ws-auth', 'token', '--token-keys', keys, '--token-audience', 'rooms', '--token-issuer', 'tests'];
   const asking = await started(...flags);
-  const api = new WebSocketManagerClient({ url: asking.grpc });
+  const api = closing(new WebSocketManagerClient({ url: asking.grpc }));
   const { page } = await paged(asking.http, { token: token({ sub: 'ada', rooms: ['news'] }) });
   await page.evaluate("join('user', client.user)");
   await joined(page, 'news');
@@ -204,22 +192,15 @@ test('a token lets in, where it says, and messages come to its user', async () =
   await api.rooms.kickUser('ada', { code: 4003 });
   await told(page, "client.state == 'closed'");
   assert.deepEqual(((await page.evaluate('told.states')) as any).at(-1), ['closed', 4003]);
-  await page.close();
-  api.close();
-  await asking.stop();
-  await rm(folder, { recursive: true });
 });
 
 test('a handler that throws is reported, and the others go on', async () => {
   const service = await started();
-  const api = new WebSocketManagerClient({ url: service.grpc });
+  const api = closing(new WebSocketManagerClient({ url: service.grpc }));
   const { page, uncaught } = await paged(service.http);
   await page.evaluate("client.join('lobby').onMessage(() => { throw new RangeError('of the page') }); join('lobby')");
   await told(page, 'told.lobby.joined.length == 1');
   for (const text of ['one', 'two']) await api.rooms.send('lobby', text);
   await told(page, 'told.lobby.messages.length == 2');
   assert.deepEqual(uncaught, ['of the page', 'of the page']);
-  await page.close();
-  api.close();
-  await service.stop();
 });

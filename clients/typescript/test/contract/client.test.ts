@@ -11,30 +11,24 @@ import {
   WebSocketManagerError,
   type ReceivedMessage,
 } from '@virtufin/websocketmanager/node';
-import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
 import { ErrorInfoSchema } from '@virtufin/websocketmanager/gen/google/rpc/error_details_pb';
 import { WebSocketManager as Base } from '../gen/base_pb.js';
 import { certificates } from '../support/certificates.js';
-import { clientOf, contract, fails, fresh, scene, WAYS, type Way } from '../support/contract.js';
-import { Fake, freePort, webServer } from '../support/fake.js';
+import { clientAt, clientOf, closing, contract, fails, fresh, scene, WAYS } from '../support/contract.js';
+import { fakeServer, webServer } from '../support/fake.js';
+import { deadPort } from '../support/ports.js';
 import { Service } from '../support/service.js';
 import { take, until, within } from '../support/wait.js';
 
 const { parts, each, node } = scene();
 const SILENT = '{"burst": 0, "id": 1}';
 
-const clientAt = (url: string, way: Way = 'grpc', more: { retry?: false } = {}) =>
-  way === 'grpc'
-    ? new WebSocketManagerClient({ url, ...more })
-    : (new WebClient({ url, protocol: way, ...more }) as WebSocketManagerClient);
-
 contract(81, 'nobody there', async () => {
-  const port = await freePort();
+  const port = await deadPort();
   for (const way of WAYS) {
     const client = clientAt(`http://127.0.0.1:${port}`, way);
     const says = new RegExp(`nobody answers at http://127\\.0\\.0\\.1:${port}`);
     await fails(client.list(), { code: Code.Unavailable, certainty: 'not_sent', says });
-    client.close();
   }
 });
 
@@ -42,36 +36,25 @@ contract(82, 'wrong port', async () => {
   // The HTTP port takes native gRPC too, so that Node's client works at either.
   const either = clientAt(parts.service.http);
   assert.ok((await either.list()).total >= 0n);
-  either.close();
   for (const way of ['grpc-web', 'connect'] as const) {
     const wrong = clientAt(parts.service.grpc, way);
     await fails(wrong.list(), { code: Code.Unavailable, says: /HTTP port \(5001 by default\)/ });
-    wrong.close();
   }
   const web = await webServer((_, response) => response.end('a web server'));
   const wrong = clientAt(web.url);
   await fails(wrong.list(), { code: Code.Unavailable, says: /gRPC port \(5002 by default\)/ });
-  wrong.close();
-  await web.stop();
 });
 
 contract(84, 'TLS to plain', async () => {
   for (const [way, url] of [['grpc', parts.service.grpc], ['grpc-web', parts.service.http]] as const) {
     const client = clientAt(url.replace('http:', 'https:'), way);
     await fails(client.list(), { code: Code.Unavailable, certainty: 'not_sent', says: /speaks no TLS/ });
-    client.close();
   }
 });
 
 async function withTls(run: (service: Service, ca: string) => Promise<void>): Promise<void> {
-  const { cert, key, ca, remove } = certificates();
-  const service = await Service.start('--tls-cert', cert, '--tls-key', key);
-  try {
-    await run(service, ca);
-  } finally {
-    await service.stop();
-    remove();
-  }
+  const { cert, key, ca } = certificates();
+  await run(await Service.start('--tls-cert', cert, '--tls-key', key), ca);
 }
 
 contract(83, 'plain to TLS', () =>
@@ -79,7 +62,6 @@ contract(83, 'plain to TLS', () =>
     for (const [way, url] of [['grpc', grpc], ['grpc-web', http]] as const) {
       const client = clientAt(url.replace('https:', 'http:'), way);
       await fails(client.list(), { code: Code.Unavailable, says: /https: URL/ });
-      client.close();
     }
   }),
 );
@@ -89,7 +71,6 @@ contract(85, 'unknown authority', () =>
     for (const [way, url] of [['grpc', grpc], ['grpc-web', http]] as const) {
       const client = clientAt(url, way);
       await fails(client.list(), { code: Code.Unavailable, certainty: 'not_sent', says: /certificate/ });
-      client.close();
     }
   }),
 );
@@ -97,16 +78,15 @@ contract(85, 'unknown authority', () =>
 contract(86, 'TLS', () =>
   withTls(async ({ grpc, http }, ca) => {
     for (const [protocol, url] of [['grpc', grpc], ['grpc', http], ['grpc-web', http], ['connect', http]] as const) {
-      const client = new WebSocketManagerClient({ url, protocol, tls: { ca } });
+      const client = closing(new WebSocketManagerClient({ url, protocol, tls: { ca } }));
       assert.equal((await client.list()).total, 0n);
-      client.close();
     }
   }),
 );
 
 /** A fake's routes: each of these calls as given, the others unimplemented. */
 type Calls = Partial<ServiceImpl<typeof WebSocketManager>>;
-const playing = (calls: Calls, http2 = true) => Fake.start((router) => router.service(WebSocketManager, calls), http2);
+const playing = (calls: Calls, http2 = true) => fakeServer((router) => router.service(WebSocketManager, calls), http2);
 
 contract(87, 'token', async () => {
   for (const way of WAYS) {
@@ -120,11 +100,9 @@ contract(87, 'token', async () => {
       },
     }, way === 'grpc');
     let nth = 0;
-    const client = new WebSocketManagerClient({ url: fake.url, protocol: way, token: async () => `t${(nth += 1)}` });
+    const client = closing(new WebSocketManagerClient({ url: fake.url, protocol: way, token: async () => `t${(nth += 1)}` }));
     await client.list();
     await take(client.receive('any'), 1);
-    client.close();
-    await fake.stop();
     assert.deepEqual(seen, ['Bearer t1', 'Bearer t2'], way);
   }
 });
@@ -136,8 +114,6 @@ contract(88, 'restart', async () => {
   await service.halt();
   await service.again();
   for (const client of clients) assert.equal((await client.list()).total, 0n);
-  clients.forEach((client) => client.close());
-  await service.stop();
 });
 
 contract(89, 'follow over a restart', async () => {
@@ -155,12 +131,7 @@ contract(89, 'follow over a restart', async () => {
   await client.sendRaw(id, '{"burst": 3}');
   const after = await Promise.all(followers.map(({ items }) => messages(items, 3)));
   for (const seen of [...before, ...after]) assert.deepEqual(seen, [0, 1, 2]);
-  for (const { one, items } of followers) {
-    await items.return();
-    one.close();
-  }
-  client.close();
-  await service.stop();
+  for (const { items } of followers) await items.return();
 });
 
 /** The numbers of the next messages, whatever gaps and ends stand between them. */
@@ -202,7 +173,6 @@ contract(91, 'close while it waits', async () => {
     await within(Promise.all([send, followed, streamed]), 'both end');
     const other = clientOf(parts.service, 'grpc');
     await until('nothing stays', async () => (await other.get(id)).sendsInFlight === 0);
-    other.close();
   }
 });
 
@@ -216,16 +186,14 @@ contract(92, 'a newer server', async () => {
   };
   for (const way of WAYS) {
     const fake = await playing({ list: newer }, way === 'grpc');
-    const client = new WebSocketManagerClient({ url: fake.url, protocol: way });
+    const client = closing(new WebSocketManagerClient({ url: fake.url, protocol: way }));
     const { connections, total } = await client.list();
     assert.deepEqual([connections[0]!.id, connections[0]!.status, total], ['a', 77, 1n]);
-    client.close();
-    await fake.stop();
   }
 });
 
 contract(93, 'an older server', async () => {
-  const fake = await Fake.start(({ service }) => {
+  const fake = await fakeServer(({ service }) => {
     service(Base, {
       connect: () => ({ id: 'old', status: 2 }),
       list: () => ({ connections: [{ id: 'old', status: 2 }] }),
@@ -256,8 +224,6 @@ contract(93, 'an older server', async () => {
   await fails(client.get('old'), older);
   await fails(client.receive('old').next(), older);
   await fails(client.rooms.send('room', 'x'), older);
-  client.close();
-  await fake.stop();
 });
 
 contract(94, 'an older client', async () => {
@@ -293,11 +259,9 @@ contract(95, 'retried', async () => {
       return { response: 'at last' };
     };
     const fake = await playing({ send }, way === 'grpc');
-    const client = new WebSocketManagerClient({ url: fake.url, protocol: way });
+    const client = closing(new WebSocketManagerClient({ url: fake.url, protocol: way }));
     assert.equal((await client.send('any', 'x')).response, 'at last');
     assert.equal(calls, 3);
-    client.close();
-    await fake.stop();
   }
 });
 
@@ -312,18 +276,14 @@ contract(96, 'not retried', async () => {
     const client = clientAt(fake.url);
     await fails(client.send('any', 'x'), { code, reason, certainty: 'maybe_sent' });
     assert.equal(calls, 1);
-    client.close();
-    await fake.stop();
   }
 });
 
 contract(97, 'no answer', async () => {
   for (const way of WAYS) {
     const fake = await playing({ list: () => new Promise(() => {}) }, way === 'grpc');
-    const client = new WebSocketManagerClient({ url: fake.url, protocol: way, timeout: 100 });
+    const client = closing(new WebSocketManagerClient({ url: fake.url, protocol: way, timeout: 100 }));
     await fails(within(client.list(), 'the time limit'), { code: Code.DeadlineExceeded });
-    client.close();
-    await fake.stop();
   }
 });
 
@@ -373,7 +333,6 @@ contract(100, 'nothing is left', async () => {
     await assert.rejects(exhaust(followed), /closed/);
   }
   await until('nothing of them is left', () => handles() <= before);
-  first.close();
 });
 
 async function exhaust(items: AsyncIterable<unknown>): Promise<void> {

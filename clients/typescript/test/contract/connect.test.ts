@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Code, ConnectionStatus, Direction } from '@virtufin/websocketmanager/node';
 import { fails, fresh, scene } from '../support/contract.js';
-import { freePort } from '../support/fake.js';
-import { take } from '../support/wait.js';
+import { deadPort } from '../support/ports.js';
+import { take, within } from '../support/wait.js';
 
 const { each } = scene();
 
@@ -65,7 +65,7 @@ each(7, 'egress', async ({ client }) => {
 
 each(8, 'failed dial', async ({ client }) => {
   const tags = { dial: fresh('dial') };
-  const call = client.connect(`ws://127.0.0.1:${await freePort()}/`, { tags });
+  const call = client.connect(`ws://127.0.0.1:${await deadPort()}/`, { tags });
   await fails(call, { code: Code.Unavailable, reason: 'dial_failed', certainty: 'not_sent' });
   const { connections } = await client.list({ filters: [{ key: 'dial', value: tags.dial }] });
   assert.deepEqual(connections, []);
@@ -176,7 +176,7 @@ each(22, 'close code', async ({ client, upstream }) => {
     for (const socket of upstream.server.clients) socket.once('close', (code) => code === 3001 && resolve(code));
   });
   await client.disconnect({ id, code: 3001, reason: 'enough' });
-  assert.equal(await closed, 3001);
+  assert.equal(await within(closed, 'the upstream sees it'), 3001);
 });
 
 each(23, 'set and get a tag', async ({ client, upstream }) => {

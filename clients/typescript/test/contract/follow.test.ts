@@ -6,8 +6,8 @@ import {
   type LifecycleEvent,
   type ReceivedMessage,
 } from '@virtufin/websocketmanager/node';
-import { contract, fails, fresh, scene, WAYS, type Scene } from '../support/contract.js';
-import { Fake } from '../support/fake.js';
+import { closing, contract, fails, fresh, scene, WAYS, type Scene } from '../support/contract.js';
+import { fakeServer } from '../support/fake.js';
 import { take, until, within } from '../support/wait.js';
 
 const { each } = scene();
@@ -128,7 +128,7 @@ each(64, 'bad cursor', async (scene) => {
 contract(65, 'leaving', async () => {
   for (const way of WAYS) {
     let ended = 0;
-    const fake = await Fake.start(({ service }) => {
+    const fake = await fakeServer(({ service }) => {
       service(WebSocketManager, {
         async *receive(_, { signal }) {
           signal.addEventListener('abort', () => (ended += 1));
@@ -136,15 +136,13 @@ contract(65, 'leaving', async () => {
         },
       });
     }, way === 'grpc');
-    const client = new WebSocketManagerClient({ url: fake.url, protocol: way });
+    const client = closing(new WebSocketManagerClient({ url: fake.url, protocol: way }));
     let seen = 0;
     for await (const _ of client.receive('any')) {
       seen += 1;
       if (seen === 3) break;
     }
     await until(`the call is gone, by ${way}`, () => ended === 1);
-    client.close();
-    await fake.stop();
   }
 });
 

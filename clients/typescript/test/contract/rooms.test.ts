@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Code } from '@virtufin/websocketmanager/node';
 import { WebSocket } from 'ws';
 import { fails, fresh, scene, type Scene } from '../support/contract.js';
+import { atEnd } from '../support/test.js';
 import { take, within } from '../support/wait.js';
 
 const { each } = scene();
@@ -22,6 +23,7 @@ class Member {
   static async of({ service }: Scene, ...rooms: string[]): Promise<Member> {
     const query = rooms.map((room) => `room=${encodeURIComponent(room)}`).join('&');
     const member = new Member(new WebSocket(`${service.ws}/ws?${query}`));
+    atEnd(() => member.socket.terminate());
     await within(once(member.socket, 'open'), 'the member is in');
     return member;
   }
@@ -37,7 +39,7 @@ class Member {
   async leave(): Promise<void> {
     const closed = once(this.socket, 'close');
     this.socket.close();
-    await closed;
+    await within(closed, 'the member has left');
   }
 }
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
 import { WebSocketManagerClient as WebClient } from '@virtufin/websocketmanager/browser';
-import { WebSocketManagerClient, Code, WebSocketManagerError } from '@virtufin/websocketmanager/node';
+import { WebSocketManagerClient, Code, WebSocketManagerError, type ClientOptions } from '@virtufin/websocketmanager/node';
 import { Service } from './service.js';
+import { atEnd, before, test } from './test.js';
 import { Upstream } from './upstream.js';
 
 /** What a case has: both clients know the same calls, so that cases need not care which it is. */
@@ -34,7 +34,7 @@ async function recorded(number: number, run: () => Promise<void>): Promise<void>
 
 /** A case of the contract list. */
 export function contract(number: number, name: string, run: () => Promise<void>): void {
-  test(`C${number} ${name}`, { timeout: 60_000 }, () => recorded(number, run));
+  test(`C${number} ${name}`, () => recorded(number, run));
 }
 
 /** The service, an upstream and the clients of a test file, and its cases, each by every way. */
@@ -46,11 +46,6 @@ export function scene(...flags: string[]) {
     parts.upstream = await Upstream.start();
     for (const way of WAYS) clients.set(way, clientOf(parts.service, way));
   });
-  after(async () => {
-    for (const client of clients.values()) client.close();
-    await parts.upstream?.stop();
-    await parts.service?.stop();
-  });
   const by = (ways: readonly Way[]) => (number: number, name: string, run: (scene: Scene) => Promise<void>) => {
     for (const way of ways) {
       contract(number, `${name}, by ${way}`, () => run({ ...parts, client: clients.get(way)! }));
@@ -61,9 +56,20 @@ export function scene(...flags: string[]) {
 
 /** gRPC as in Node; the others by the entry for browsers. */
 export function clientOf(service: Service, way: Way): WebSocketManagerClient {
-  if (way === 'grpc') return new WebSocketManagerClient({ url: service.grpc });
+  return clientAt(way === 'grpc' ? service.grpc : service.http, way);
+}
+
+/** The same, of any server. It is closed when the test is over. */
+export function clientAt(url: string, way: Way = 'grpc', more: Partial<ClientOptions> = {}): WebSocketManagerClient {
+  if (way === 'grpc') return closing(new WebSocketManagerClient({ url, ...more }));
   // It has all but sendStream, which no case calls by these ways.
-  return new WebClient({ url: service.http, protocol: way }) as WebSocketManagerClient;
+  return closing(new WebClient({ url, protocol: way, ...more }) as WebSocketManagerClient);
+}
+
+/** Closes it when the test is over. */
+export function closing<C extends { close: () => void }>(client: C): C {
+  atEnd(() => client.close());
+  return client;
 }
 
 export interface Expected {

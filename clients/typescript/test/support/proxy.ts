@@ -1,14 +1,13 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { atEnd } from './test.js';
+import { within } from './wait.js';
 
 /** Stands between a client and the service, and can break off what goes through it. */
 export class Proxy {
   readonly #sockets = new Set<Socket>();
 
-  private constructor(
-    readonly url: string,
-    readonly stop: () => Promise<void>,
-  ) {}
+  private constructor(readonly url: string) {}
 
   static async to(target: string): Promise<Proxy> {
     const { hostname, port } = new URL(target);
@@ -24,12 +23,13 @@ export class Proxy {
         });
       }
     }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const proxy = new Proxy(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, async () => {
+    await within(once(server, 'listening'), 'the proxy listens');
+    const proxy = new Proxy(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    atEnd(async () => {
       const closed = once(server, 'close');
       server.close();
       proxy.cut();
-      await closed;
+      await within(closed, 'the proxy is closed');
     });
     return proxy;
   }

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { atEnd } from './test.js';
+import { within } from './wait.js';
 
 /** A server on the other side: sends back each message, and does what some texts ask it to. */
 export class Upstream {
@@ -16,16 +18,23 @@ export class Upstream {
       socket.on('message', (data, isBinary) => answer(socket, data as Buffer, isBinary));
       socket.on('error', () => socket.terminate());
     });
-    await once(server, 'listening');
-    return new Upstream(server, `ws://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    await within(once(server, 'listening'), 'the upstream listens');
+    const upstream = new Upstream(server, `ws://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    atEnd(() => upstream.#stop());
+    return upstream;
   }
 
-  async stop(): Promise<void> {
-    for (const client of this.server.clients) client.terminate();
-    const closed = once(this.server, 'close');
-    this.server.close();
-    await closed;
+  #stop(): Promise<void> {
+    return ended(this.server);
   }
+}
+
+/** Ends a server, and who is connected to it. */
+export async function ended(server: WebSocketServer): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  for (const client of server.clients) client.terminate();
+  await within(closed, 'the server is closed');
 }
 
 function answer(socket: WebSocket, data: Buffer, isBinary: boolean): void {

@@ -1,6 +1,7 @@
 import { setTimeout as after } from 'node:timers/promises';
 
-const PATIENCE_MS = 20_000;
+/** For what the machine does in no time when it has nothing else to do. */
+const PATIENCE_MS = 30_000;
 
 /** What a promise comes to; one that comes to nothing says what was waited for. */
 export async function within<T>(promise: Promise<T>, what: string, ms = PATIENCE_MS): Promise<T> {
@@ -20,7 +21,7 @@ export async function within<T>(promise: Promise<T>, what: string, ms = PATIENCE
 export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
   const end = Date.now() + PATIENCE_MS;
   for (;;) {
-    const found = await look();
+    const found = await within((async () => look())(), what, Math.max(1, end - Date.now()));
     if (found) return found;
     if (Date.now() > end) throw new Error(`waited in vain: ${what}`);
     await after(10);

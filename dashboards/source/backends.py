@@ -33,8 +33,8 @@ EMBEDDED = Row(
         ),
         timeseries(
             "On disk",
-            "Bytes of topics and of spill logs. Compare with the free space of --data-dir, and spill logs with "
-            "their bound: there reads pause.",
+            "Bytes of topics, and of the spill logs of all shards together. Compare with the free space of --data-dir; "
+            "a shard whose spill log is at its bound pauses reads.",
             "bytes",
             [
                 (gauge("wsm_embedded_disk_bytes", by=("instance", "stage")), "{{instance}} {{stage}}"),

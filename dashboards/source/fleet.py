@@ -58,10 +58,10 @@ LEASES = Row(
         ),
         stat(
             "Settings in use",
-            "Different settings among the chosen instances. More than 1 outside of a roll-out: one was "
+            "Different settings among the chosen instances of a job. More than 1 outside of a roll-out: one was "
             "started otherwise.",
             "none",
-            [(f'count(count by (job) (count_values by (job) ("hash", {select("wsm_config_hash")})))', "settings")],
+            [(f'max(count by (job) (count_values by (job) ("hash", {select("wsm_config_hash")})))', "settings")],
             scenario=FLEET,
         ),
         states(
@@ -97,12 +97,12 @@ LEASES = Row(
         ),
         timeseries(
             "Time of a renewal",
-            "From its begin to the store's answer. Near the lease's length (10 s) leases are lost.",
+            "From its begin to the store's answer. A renewal is good for 8 s from its begin: near that, leases are lost.",
             "s",
             quantiles("wsm_lease_renewal_seconds"),
             scenario=FLEET,
             empty=NO_FLEET,
-            steps=((2, RED),),
+            steps=((1, RED),),
         ),
         timeseries(
             "Lost and ended",

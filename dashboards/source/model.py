@@ -7,6 +7,8 @@ import dataclasses
 ALONE, FLEET, RELAY, DAPR = "alone", "fleet", "relay", "dapr"
 
 SCHEMA_VERSION = 39
+# How Grafana sorts the values of a variable.
+BY_LETTERS, BY_NUMBER = 1, 3
 COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "websocket-manager"
@@ -253,7 +255,7 @@ def links():
     }
 
 
-def variable(name, label, query):
+def variable(name, label, query, sort=BY_LETTERS):
     return {
         "name": name,
         "label": label,
@@ -262,7 +264,7 @@ def variable(name, label, query):
         "definition": query,
         "query": {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
         "refresh": 2,
-        "sort": 3,
+        "sort": sort,
         "regex": "",
         "hide": 0,
         "multi": True,
@@ -291,7 +293,7 @@ VARIABLES = [
     },
     variable("job", "Job", "label_values(wsm_build_info, job)"),
     variable("instance", "Instance", 'label_values(wsm_build_info{job=~"$job"}, instance)'),
-    variable("shard", "Shard", 'label_values(wsm_shard_up{job=~"$job", instance=~"$instance"}, shard)'),
+    variable("shard", "Shard", 'label_values(wsm_shard_up{job=~"$job", instance=~"$instance"}, shard)', BY_NUMBER),
 ]
 
 

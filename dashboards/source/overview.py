@@ -1,9 +1,12 @@
 """Is it healthy, how much, how fast, and what is dropped and why."""
 
 from source.model import GREEN, RED, YELLOW, Dashboard, Row, stat, states, table, timeseries
-from source.query import INSTANCES, gauge, increase, over, quantiles, rate, select
+from source.query import INSTANCES, above_the_others, gauge, increase, over, quantiles, rate, select
 
+# Alerts about a whole job have no instance.
+OF_JOBS_TOO = INSTANCES.replace('$instance"', '$instance|"')
 LOST = 'outcome=~"dropped_.+"'
+BUSY = "wsm_shard_busy_seconds_total"
 NOT_LOST = 'reason!~"not_published|ignored|superseded|overflow_keep_latest"'
 
 HEALTH = Row(
@@ -36,20 +39,20 @@ HEALTH = Row(
         ),
         stat(
             "Alerts",
-            "Alerts of dashboards/prometheus that fire now for the chosen instances (not those about a whole job). "
+            "Alerts of dashboards/prometheus that fire now for the chosen instances, and those about the whole job. "
             "The runbook has an entry for each.",
             "none",
-            [(f'count(ALERTS{{{INSTANCES}, alertname=~"Wsm.+", alertstate="firing"}}) or vector(0)', "fire")],
+            [(f'count(ALERTS{{{OF_JOBS_TOO}, alertname=~"Wsm.+", alertstate="firing"}}) or vector(0)', "fire")],
             steps=((1, RED),),
             calm=True,
         ),
         stat(
             "Lost in this range",
-            "Messages that were accepted and lost: on their way to topics, and to members of rooms that "
+            "Messages that were accepted and lost: on their way to topics and followers, and to members of rooms that "
             "were too slow. Consumers see each as a gap. What was dropped by choice is not in it.",
             "short",
             [
-                (f"{increase('wsm_messages_dropped_total', where=NOT_LOST)}", "to topics"),
+                (f"{increase('wsm_messages_dropped_total', where=NOT_LOST)}", "to topics, followers"),
                 (f"{increase('wsm_room_deliveries_total', where=LOST)}", "to members"),
             ],
             steps=((1, YELLOW), (1000, RED)),
@@ -125,7 +128,8 @@ MUCH = Row(
         ),
         timeseries(
             "Calls",
-            "Of the API, a second, by all protocols. refused: the callers' fault; failed: ours or an upstream's.",
+            "Of the API, a second, by all protocols; a stream is one when it is opened. refused: the callers' fault; "
+            "failed: ours or an upstream's.",
             "ops",
             [(rate("wsm_calls_total", by="outcome"), "{{outcome}}")],
             width=24,
@@ -164,12 +168,13 @@ FAST = Row(
         ),
         timeseries(
             "Busiest and mean shard",
-            "Share of a core. The busiest at 1 is full; far above the mean it is a hot shard, and "
-            "more shards do not help.",
+            "Share of a core. The busiest at 1 is full. Skew is how far the hottest shard is above the other shards of "
+            "its instance: where that is high, more shards do not help.",
             "percentunit",
             [
-                (rate("wsm_shard_busy_seconds_total", how="max"), "busiest"),
-                (rate("wsm_shard_busy_seconds_total", how="avg"), "mean"),
+                (rate(BUSY, how="max"), "busiest"),
+                (rate(BUSY, how="avg"), "mean"),
+                (f"max({above_the_others(BUSY)})", "skew"),
             ],
             width=6,
             maximum=1,

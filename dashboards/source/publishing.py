@@ -111,10 +111,10 @@ BUS = Row(
         ),
         timeseries(
             "Queue in memory",
-            "Bytes of events by instance. At --publish-queue-bytes a shard begins to spill.",
+            "Bytes of events of each shard. At --publish-queue-bytes a shard begins to spill.",
             "bytes",
             [
-                (gauge("wsm_publish_queue_bytes", by="instance"), "{{instance}}"),
+                (gauge("wsm_publish_queue_bytes", by=("instance", "shard")), "{{instance}} / {{shard}}"),
                 (gauge("wsm_publish_queue_max_bytes", how="max"), "bound of a shard"),
             ],
         ),

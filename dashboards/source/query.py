@@ -27,6 +27,7 @@ OF_THE_PROCESS = (
     "wsm_relay_",
     "wsm_rooms_redis_",
     "wsm_scrape_seconds",
+    "wsm_streams_",
     "wsm_thread_",
     "wsm_trace_",
     "wsm_uptime_seconds",
@@ -81,6 +82,14 @@ def quantiles(histogram, shares=(0.5, 0.99, 0.999)):
 def buckets(histogram):
     """For a heat map."""
     return rate(f"{histogram}_bucket", by="le")
+
+
+def above_the_others(counter):
+    """By how much of a second a second the busiest shard of an instance is above the mean of its other shards, where
+    there are others. Shards of different instances are not compared: that is the load balancer's matter."""
+    each = rate(counter, by=("job", "instance", "shard"))
+    most, mean, count = (f"{how} by (job, instance) ({each})" for how in ("max", "avg", "count"))
+    return f"({most} - {mean}) * {count} / ({count} - 1 > 0)"
 
 
 def share(part, whole):

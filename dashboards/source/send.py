@@ -135,22 +135,37 @@ CALLS = Row(
     [
         timeseries(
             "By method",
-            "Calls that ended, a second, by all protocols.",
+            "Calls that ended, and streams that were opened, a second, by all protocols.",
             "ops",
             [(rate("wsm_calls_total", by="method"), "{{method}}")],
         ),
         timeseries(
             "Refused and failed",
             "A second, by method. refused: the caller's fault (4xx); failed: ours or an upstream's (5xx, "
-            "timeouts).",
+            "timeouts); cancelled: the caller went away.",
             "ops",
             [(rate("wsm_calls_total", by=("method", "outcome"), where='outcome!="ok"'), "{{method}} {{outcome}}")],
         ),
         timeseries(
             "Under way",
-            "Calls that have not ended; streams count until they stand. A rise: something does not answer.",
+            "Calls that have not ended; streams count until they are open. A rise: something does not answer.",
             "none",
             [(gauge("wsm_calls_in_flight", by="instance"), "{{instance}}")],
+        ),
+        timeseries(
+            "Open streams",
+            "Followers, watchers and streams of Sends. A line that only rises: callers open new ones and leave the old.",
+            "none",
+            [(gauge("wsm_streams_open", by="method"), "{{method}}")],
+            width=12,
+        ),
+        timeseries(
+            "Streams that ended",
+            "A second, by method. cancelled: the caller left, as followers do; failed: broken here, as by a drain or an "
+            "instance that died; refused: a cursor or a bound.",
+            "ops",
+            [(rate("wsm_streams_ended_total", by=("method", "outcome")), "{{method}} {{outcome}}")],
+            width=12,
         ),
         timeseries(
             "p99 by method",

@@ -1,7 +1,7 @@
 """Shards, their loops and queues; the process, its memory, files and threads."""
 
 from source.model import GREEN, RED, YELLOW, Dashboard, Row, heatmap, stat, states, timeseries
-from source.query import buckets, gauge, increase, over, quantile, quantiles, rate, select
+from source.query import above_the_others, buckets, gauge, increase, over, quantile, quantiles, rate, select
 
 EACH = ("instance", "shard")
 LANE = "{{instance}} / {{shard}}"
@@ -20,10 +20,11 @@ SHARDS = Row(
         ),
         stat(
             "Skew",
-            "By how much of a core the busiest shard is above the mean. Above 0.3 one shard has the hot connections; "
-            "more shards do not help.",
+            "By how much of a core the busiest shard is above the mean of its instance's other shards. Above 30 % it has "
+            "the hot connections; more shards do not help.",
             "percentunit",
-            [(f"{rate(BUSY, how='max')} - {rate(BUSY, how='avg')}", "skew")],
+            [(f"max({above_the_others(BUSY)})", "skew")],
+            empty="No instance with several shards.",
             steps=((0.3, YELLOW), (0.5, RED)),
         ),
         stat(

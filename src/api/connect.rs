@@ -3,7 +3,7 @@
 
 use super::{
     caller,
-    counters::calls::Method,
+    counters::calls::{Method, ROOMS},
     json::{self, Refusal},
     observe::{Observed, Protocol, Subject},
     rest,
@@ -32,6 +32,16 @@ enum Of {
     Rooms,
 }
 
+impl Of {
+    fn method(self, name: &str) -> Option<Method> {
+        match self {
+            // The names of the other service's methods have a dot.
+            Of::Manager => Method::named(name).filter(|_| !name.contains('.')),
+            Of::Rooms => Method::named(&format!("{ROOMS}{name}")),
+        }
+    }
+}
+
 pub fn router(service: &Service) -> Router {
     let route = |router: Router, path: &str, of: Of| {
         let service = service.clone();
@@ -40,7 +50,7 @@ pub fn router(service: &Service) -> Router {
             if STREAM_TYPES.contains(&media.as_str()) {
                 return refuse_stream(&media);
             }
-            handle(&service, of, &method, &media, request).await.unwrap_or_else(refuse)
+            handle(&service, of, &method, &media, request).await
         };
         router.route(path, post(answer))
     };
@@ -54,7 +64,22 @@ async fn handle(
     method: &str,
     media: &str,
     request: Request<Body>,
-) -> Result<Response<Body>, Refusal> {
+) -> Response<Body> {
+    let Some(method) = of.method(method) else {
+        return refuse(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method"));
+    };
+    let (parts, body) = request.into_parts();
+    let mut caller = caller::of_connect(&parts.headers, &parts.extensions);
+    // From here on it counts, even if it is refused before it is read.
+    let mut call = service.observe(Protocol::Connect, method, &mut caller, "");
+    let answer = match read(media, &parts.headers, body).await {
+        Err(refusal) => Err(refusal),
+        Ok((codec, body)) => serve(service, &caller, &mut call, method, codec, body).await,
+    };
+    call.answered(answer).unwrap_or_else(refuse)
+}
+
+async fn read(media: &str, headers: &HeaderMap, body: Body) -> Result<(Codec, Bytes), Refusal> {
     let codec = match media {
         json::JSON => Codec::Json,
         BINARY => Codec::Binary,
@@ -66,14 +91,8 @@ async fn handle(
             ));
         }
     };
-    let (parts, body) = request.into_parts();
-    check_head(&parts.headers)?;
-    let caller = caller::of_connect(&parts.headers, &parts.extensions);
-    let body = json::read(body).await?;
-    match of {
-        Of::Manager => call(service, &caller, method, codec, body).await,
-        Of::Rooms => call_rooms(service, &caller, method, codec, body).await,
-    }
+    check_head(headers)?;
+    Ok((codec, json::read(body).await?))
 }
 
 fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -121,73 +140,64 @@ impl Codec {
     }
 }
 
-/// The calls of one service; what stands before the table is told apart first.
+/// Every method that is no stream, but for the one whose JSON is read in a way of its own.
 macro_rules! calls {
-    ($call:ident($service:ident, $caller:ident, $codec:ident, $body:ident):
-        $({ $($first:pat => $answer:expr,)+ })? $($name:literal $method:ident $rpc:ident;)+) => {
-        async fn $call(
-            $service: &Service,
-            $caller: &Caller,
-            method: &str,
-            $codec: Codec,
-            $body: Bytes,
+    ($($method:ident $rpc:ident;)+) => {
+        async fn serve(
+            service: &Service,
+            caller: &Caller,
+            call: &mut Observed,
+            method: Method,
+            codec: Codec,
+            body: Bytes,
         ) -> Result<Response<Body>, Refusal> {
-            match (method, $codec) {
-                $($($first => $answer,)+)?
-                $(($name, _) => {
-                    let message = $codec.decode($body)?;
-                    let (caller, call) = begin($service, $caller, Method::$method, &message);
-                    Ok($codec.encode(&call.ended($service.$rpc(&caller, message).await)?))
+            match method {
+                Method::Update => {
+                    let message = match codec {
+                        Codec::Json => rest::decode_update(&body, false)?,
+                        Codec::Binary => codec.decode(body)?,
+                    };
+                    about(call, &message);
+                    Ok(codec.encode(&service.update(caller, message).await?))
+                }
+                Method::SendStream | Method::Receive | Method::Watch => Err(streaming().into()),
+                $(Method::$method => {
+                    let message = codec.decode(body)?;
+                    about(call, &message);
+                    Ok(codec.encode(&service.$rpc(caller, message).await?))
                 })+
-                _ => Err(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method")),
             }
         }
     };
 }
 
 calls! {
-    call(service, caller, codec, body):
-    {
-        ("Update", Codec::Json) => {
-            let message = rest::decode_update(&body, false)?;
-            let (caller, call) = begin(service, caller, Method::Update, &message);
-            Ok(codec.encode(&call.ended(service.update(&caller, message).await)?))
-        },
-        ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
-    }
-    "Connect" Connect connect;
-    "List" List list;
-    "Get" Get get;
-    "Update" Update update;
-    "Disconnect" Disconnect disconnect;
-    "StartPublish" StartPublish start_publish;
-    "StopPublish" StopPublish stop_publish;
-    "Send" Send send;
-    "SendBatch" SendBatch send_batch;
-    "SendRaw" SendRaw send_raw;
-    "SetTag" SetTag set_tag;
-    "GetTag" GetTag get_tag;
-    "SetTags" SetTags set_tags;
-    "GetTags" GetTags get_tags;
+    Connect connect;
+    List list;
+    Get get;
+    Disconnect disconnect;
+    StartPublish start_publish;
+    StopPublish stop_publish;
+    Send send;
+    SendBatch send_batch;
+    SendRaw send_raw;
+    SetTag set_tag;
+    GetTag get_tag;
+    SetTags set_tags;
+    GetTags get_tags;
+    RoomSend room_send;
+    Broadcast broadcast;
+    SendToUser send_to_user;
+    KickUser kick_user;
+    Join join;
+    Leave leave;
+    ListRooms list_rooms;
+    ListMembers list_members;
+    History history;
 }
 
-calls! {
-    call_rooms(service, caller, codec, body):
-    "Send" RoomSend room_send;
-    "Broadcast" Broadcast broadcast;
-    "SendToUser" SendToUser send_to_user;
-    "KickUser" KickUser kick_user;
-    "Join" Join join;
-    "Leave" Leave leave;
-    "ListRooms" ListRooms list_rooms;
-    "ListMembers" ListMembers list_members;
-    "History" History history;
-}
-
-fn begin(service: &Service, caller: &Caller, method: Method, message: &impl Subject) -> (Caller, Observed) {
-    let mut caller = caller.clone();
-    let call = service.observe(Protocol::Connect, method, &mut caller, message.connection());
-    (caller, call)
+fn about(call: &mut Observed, message: &impl Subject) {
+    call.about(message.connection());
 }
 
 fn streaming() -> Fault {

@@ -5,7 +5,7 @@ use super::{
     counters::{Counters, calls::Method},
     health,
     http::unpanicked,
-    observe::{Observed, Protocol, Subject},
+    observe::{Observed, Protocol, Standing, Subject},
     peers::PeersEdge,
     service::{Caller, Flow, Service},
     status,
@@ -146,19 +146,22 @@ macro_rules! serve {
                 let broken = Broken::default();
                 let requests = Box::pin(Requests { inner, broken: broken.clone() });
                 let inner = self.0.send_stream(&caller, requests);
-                finish(call.ended(Ok(Results { inner, broken })))
+                let standing = self.0.standing(Method::SendStream);
+                finish(call.ended(Ok(Results { inner, broken, standing })))
             }
 
             type ReceiveStream = Items<ReceivedMessage>;
             async fn receive(&self, request: tonic::Request<ReceiveRequest>) -> Answer<Self::ReceiveStream> {
                 let (caller, call, message) = self.take(Method::Receive, request);
-                finish(call.ended(self.0.receive(&caller, message).await).map(Items))
+                let flow = call.ended(self.0.receive(&caller, message).await);
+                finish(flow.map(|flow| Items(self.0.counted(Method::Receive, flow))))
             }
 
             type WatchStream = Items<LifecycleEvent>;
             async fn watch(&self, request: tonic::Request<WatchRequest>) -> Answer<Self::WatchStream> {
                 let (caller, call, message) = self.take(Method::Watch, request);
-                finish(call.ended(self.0.watch(&caller, message).await).map(Items))
+                let flow = call.ended(self.0.watch(&caller, message).await);
+                finish(flow.map(|flow| Items(self.0.counted(Method::Watch, flow))))
             }
         }
     };
@@ -253,6 +256,7 @@ impl Stream for Requests {
 pub struct Results {
     inner: Pin<Box<dyn Stream<Item = SendResult> + Send>>,
     broken: Broken,
+    standing: Standing,
 }
 
 impl Stream for Results {
@@ -263,6 +267,9 @@ impl Stream for Results {
             Poll::Ready(Some(result)) => Poll::Ready(Some(Ok(result))),
             Poll::Ready(None) => {
                 let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if broken.is_none() {
+                    self.standing.over(None);
+                }
                 Poll::Ready(broken.map(Err))
             }
         }

@@ -3,7 +3,8 @@
 
 use super::{
     counters::calls::{CallCounters, CallEnd, Method},
-    service::{Caller, Service},
+    json::Refusal,
+    service::{Caller, Flow, Service},
     status,
 };
 use crate::{
@@ -14,8 +15,11 @@ use crate::{
     ports::spans::{Begun, Span, SpanKind, Spans, Value},
     proto::*,
 };
+use futures_core::Stream;
 use std::{
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -95,12 +99,29 @@ impl Service {
 }
 
 impl Observed {
+    /// What the call turns out to name, once it is read.
+    pub fn about(&mut self, connection: &str) {
+        if let Some(told) = &mut self.span {
+            connection.clone_into(&mut told.connection);
+        }
+    }
+
     pub fn ended<T>(mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
         let end = match &answer {
             Ok(_) => CallEnd::Ok,
             Err(fault) => end_of(fault.kind),
         };
         self.finish(end, answer.as_ref().err());
+        answer
+    }
+
+    /// As `ended`, of a request that came by HTTP: what was refused before it was read counts as well.
+    pub fn answered<T>(mut self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+        let end = match &answer {
+            Ok(_) => CallEnd::Ok,
+            Err(refusal) => end_of(refusal.fault.kind),
+        };
+        self.finish(end, answer.as_ref().err().map(|refusal| &refusal.fault));
         answer
     }
 
@@ -148,6 +169,58 @@ impl Drop for Observed {
         if !self.over || self.span.is_some() {
             self.finish(CallEnd::Cancelled, None);
         }
+    }
+}
+
+impl Service {
+    /// A stream that was opened: it counts as one until it ends.
+    pub fn standing(&self, method: Method) -> Standing {
+        let calls = self.observer().calls.clone();
+        calls.opened(method);
+        Standing { calls, method, end: None }
+    }
+
+    /// The same flow, counted in this way.
+    pub fn counted<T: 'static>(&self, method: Method, flow: Flow<T>) -> Flow<T> {
+        Box::pin(Counted { flow, standing: self.standing(method) })
+    }
+}
+
+/// A stream that stands. Dropped before its last item it was given up by its caller.
+pub struct Standing {
+    calls: Arc<CallCounters>,
+    method: Method,
+    end: Option<CallEnd>,
+}
+
+impl Standing {
+    /// Its last item was given, and was perhaps this fault. What comes behind a fault changes nothing.
+    pub fn over(&mut self, fault: Option<&Fault>) {
+        self.end.get_or_insert(fault.map_or(CallEnd::Ok, |fault| end_of(fault.kind)));
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.calls.closed(self.method, self.end.unwrap_or(CallEnd::Cancelled));
+    }
+}
+
+struct Counted<T> {
+    flow: Flow<T>,
+    standing: Standing,
+}
+
+impl<T> Stream for Counted<T> {
+    type Item = Result<T, Fault>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.flow.as_mut().poll_next(context);
+        match &polled {
+            Poll::Ready(None) => self.standing.over(None),
+            Poll::Ready(Some(Err(fault))) => self.standing.over(Some(fault)),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     caller,
+    counters::calls,
     json::{self, Refusal},
     observe::Protocol,
     openapi,
@@ -21,7 +22,7 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 use serde_json::Value;
 use std::pin::Pin;
 
@@ -70,21 +71,20 @@ pub fn router(service: &Service) -> Router {
 }
 
 async fn handle(service: Service, route: &'static Route, request: Request<Body>) -> Response<Body> {
-    match take(route, request).await {
-        Err(refusal) => refusal.into_response(),
-        Ok((mut caller, input)) => {
-            let call = service.observe(Protocol::Rest, route.rpc, &mut caller, input.path("id"));
-            match call.ended((route.run)(service, caller, input).await) {
-                Ok(response) => response,
-                Err(fault) => Refusal::from(fault).into_response(),
-            }
+    let (parts, body) = request.into_parts();
+    let mut caller = caller::of_rest(&parts.headers, &parts.extensions);
+    let mut call = service.observe(Protocol::Rest, route.rpc, &mut caller, "");
+    let answer = match take(route, parts, body).await {
+        Err(refusal) => Err(refusal),
+        Ok(input) => {
+            call.about(input.path("id"));
+            (route.run)(service, caller, input).await.map_err(Refusal::from)
         }
-    }
+    };
+    call.answered(answer).unwrap_or_else(Refusal::into_response)
 }
 
-async fn take(route: &'static Route, request: Request<Body>) -> Result<(Caller, Input), Refusal> {
-    let (mut parts, body) = request.into_parts();
-    let caller = caller::of_rest(&parts.headers, &parts.extensions);
+async fn take(route: &'static Route, mut parts: Parts, body: Body) -> Result<Input, Refusal> {
     let path = RawPathParams::from_request_parts(&mut parts, &())
         .await
         .map_err(|refused| Refusal::from(unreadable(route, &refused.body_text())))?
@@ -103,7 +103,7 @@ async fn take(route: &'static Route, request: Request<Body>) -> Result<(Caller, 
         // To begin from now instead would skip messages silently.
         Some(Err(_)) => return Err(Fault::invalid("last-event-id", "is not one of our cursors").into()),
     };
-    Ok((caller, Input { path, query, body, last_event }))
+    Ok(Input { path, query, body, last_event })
 }
 
 /// Which part of the path is no UTF-8: the router tells it in words alone.
@@ -290,7 +290,7 @@ fn follow(
         };
         let from_start = input.query.flag("from_start")? && resumed.is_none();
         let flow = service.receive(&caller, ReceiveRequest { source, cursor, from_start }).await?;
-        Ok(sse::respond(flow, sse::message_event))
+        Ok(sse::respond(service.counted(calls::Method::Receive, flow), sse::message_event))
     })
 }
 
@@ -303,6 +303,6 @@ pub fn watch(service: Service, caller: Caller, input: Input) -> Answer {
         };
         let request = WatchRequest { filters: input.query.tags(), id: input.query.text("id")?, cursor };
         let flow = service.watch(&caller, request).await?;
-        Ok(sse::respond(flow, sse::lifecycle_event))
+        Ok(sse::respond(service.counted(calls::Method::Watch, flow), sse::lifecycle_event))
     })
 }

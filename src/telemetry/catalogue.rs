@@ -94,6 +94,9 @@ pub enum Read {
     /// By method and end, and by method.
     Calls,
     CallTimes,
+    /// By method, of those that are streams; and by method and end.
+    Streams,
+    StreamEnds,
     Edge,
     Intake,
     Build,
@@ -243,8 +246,8 @@ impl Metric {
             Read::Edge | Read::Intake => vec!["event"],
             Read::Build => vec!["version", "commit", "rustc", "backend"],
             Read::Venue(_) => vec!["venue"],
-            Read::Calls => vec![Set::Method.label(), Set::CallEnd.label()],
-            Read::CallTimes => vec![Set::Method.label()],
+            Read::Calls | Read::StreamEnds => vec![Set::Method.label(), Set::CallEnd.label()],
+            Read::CallTimes | Read::Streams => vec![Set::Method.label()],
             Read::Process(_)
             | Read::Embedded(_)
             | Read::Dapr(_)

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 pub struct Process {
     pub resident_bytes: u64,
     pub anonymous_bytes: u64,
-    /// Of the control group; 0: none.
+    /// Of the control group or the machine, whichever is less; 0: nobody says.
     pub limit_bytes: u64,
     pub virtual_bytes: u64,
     pub threads: u64,
@@ -26,7 +26,7 @@ impl Process {
         Process {
             resident_bytes: kib("VmRSS:"),
             anonymous_bytes: kib("RssAnon:"),
-            limit_bytes: memory_limit(),
+            limit_bytes: least(group_limit(), machine_memory()),
             virtual_bytes: kib("VmSize:"),
             threads: field(&status, "Threads:").unwrap_or_default(),
             open_fds: open_fds(),
@@ -122,7 +122,7 @@ fn current(json: &str, key: &str) -> Option<u64> {
 }
 
 /// The least limit on the way up from this process's control group, of the second version or the first.
-fn memory_limit() -> u64 {
+fn group_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -137,7 +137,16 @@ fn memory_limit() -> u64 {
         here.ancestors().filter_map(|group| limit(group)?.trim().parse::<u64>().ok()).min()
     });
     // The first version writes a huge number for no limit.
-    limits.min().filter(|limit| *limit < 1 << 60).unwrap_or(0)
+    limits.min().filter(|limit| *limit < 1 << 60)
+}
+
+fn machine_memory() -> Option<u64> {
+    Some(field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")? * 1024)
+}
+
+/// Without a limit of its own a process is ended for what the machine has.
+fn least(group: Option<u64>, machine: Option<u64>) -> u64 {
+    group.into_iter().chain(machine).min().unwrap_or(0)
 }
 
 /// The first number after a key at the beginning of a line.
@@ -178,6 +187,12 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_limit_of_memory_counts() {
+        assert_eq!((least(Some(1), Some(2)), least(Some(3), Some(2)), least(None, Some(2))), (1, 2, 2));
+        assert_eq!((least(Some(3), None), least(None, None)), (3, 0));
+    }
+
+    #[test]
     fn threads_are_told_apart_by_their_work_and_count_on_when_they_end() {
         let thread = |id, name: &str, seconds| Thread { id, name: name.into(), seconds };
         let of = |sums: [f64; THREADS.len()], work: &str| {
@@ -214,6 +229,7 @@ mod tests {
     fn this_process_is_alive() {
         let process = Process::read(Duration::from_secs(3));
         assert!(process.resident_bytes > 0 && process.virtual_bytes >= process.resident_bytes);
+        assert!(process.limit_bytes >= process.resident_bytes);
         assert!(process.threads > 0 && process.open_fds > 0 && process.max_fds >= process.open_fds);
         let (tell, wait) = (std::sync::mpsc::sync_channel::<()>(1), std::sync::mpsc::sync_channel::<()>(1));
         let thread = std::thread::Builder::new().name("metrics-probe".into()).spawn(move || {

@@ -96,9 +96,10 @@ class Load:
         self.threads.append(thread)
 
     def wait(self):
-        """When all that they talk to is gone."""
+        """When all that they talk to is gone: then none of them takes long, and together they have so much time."""
+        until = time.monotonic() + DEADLINE
         for thread in self.threads:
-            thread.join(DEADLINE)
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 # What a machine that has other work may answer: conflict (maybe sent), full, unavailable, too late.

@@ -64,11 +64,14 @@ class Lines:
 class NodeClient:
     def __init__(self, url, subprotocols):
         self.lines = Lines([*node_script("room_client.mjs"), url, *subprotocols])
-        first = self.lines.next()
-        if "refused" in first:
+        try:
+            first = self.lines.next()
+            if "refused" in first:
+                raise Refused(first["refused"])
+            opened = first["open"]
+        except BaseException:
             self.end()
-            raise Refused(first["refused"])
-        opened = first["open"]
+            raise
         self.subprotocol, self.extensions = opened["protocol"] or None, opened["extensions"]
         self.offered = opened["offered"]
 

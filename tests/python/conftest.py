@@ -54,6 +54,7 @@ def end(process):
         return process.wait(DEADLINE)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         raise
 
 
@@ -98,11 +99,13 @@ def upstream():
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "tests/upstreams/echo.py")], stdout=subprocess.PIPE, text=True
     )
-    port = first_line(process)
-    assert port, "the echo server prints its port"
-    yield f"ws://127.0.0.1:{port}/"
-    process.kill()
-    process.wait()
+    try:
+        port = first_line(process)
+        assert port, "the echo server prints its port"
+        yield f"ws://127.0.0.1:{port}/"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

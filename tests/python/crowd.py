@@ -117,9 +117,9 @@ async def come_in(address, paths, messages):
 
     async def one(path, numbered):
         head = handshake(address, path, numbered)
-        async with gate:
+        async with gate, asyncio.timeout(DEADLINE):
             _, member = await loop.create_connection(lambda: Member(head, numbered, messages), *address)
-            return await asyncio.wait_for(member.inside, DEADLINE)
+            return await member.inside
 
     return await asyncio.gather(*(one(*wanted) for wanted in paths))
 
@@ -134,6 +134,8 @@ def stuck(address, path):
     client.sendall(handshake(address, path))
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += client.recv(1)
+        byte = client.recv(1)
+        assert byte, f"it was hung up on after {head}"
+        head += byte
     assert head.startswith(b"HTTP/1.1 101 "), head
     return client

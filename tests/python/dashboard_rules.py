@@ -127,7 +127,7 @@ def target_job_and_instance(dashboard):
         if not selectors:
             yield f"{place}: no selector in {expression}"
         for metric, matchers in selectors:
-            if 'job=~"$job"' not in matchers or 'instance=~"$instance"' not in matchers:
+            if 'job=~"$job"' not in matchers or not re.search(r'instance=~"\$instance\|?"', matchers):
                 yield f"{place}: {metric}"
         bare = re.sub(r"\{[^}]*\}", "{}", expression)
         if re.search(r"\b(wsm_\w+|up|ALERTS)\b(?!\{)", bare):

@@ -19,17 +19,24 @@ from conftest import DEADLINE, ROOT
 DAPR = ROOT / "deploy/dapr"
 # Below the ports that the kernel gives to connections.
 PORTS = iter(range(11000 + os.getpid() % 200 * 10, 13990))
+CLAIMS = []
 
 
 def free_port():
+    """One that nobody uses, and that no other process of tests gets before it is used here."""
     for port in PORTS:
+        # A name that the kernel gives to one process, for as long as that one lives.
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                claim.bind(f"\0wsm-tests-{port}")
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
+                claim.close()
                 continue
+        CLAIMS.append(claim)
+        return port
     raise AssertionError("no free port")
 
 
@@ -107,7 +114,7 @@ def redis(folder):
     with running([redis_server(), *flags], folder, folder / "redis.log") as process:
 
         def answers():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith(b"+PONG")
 

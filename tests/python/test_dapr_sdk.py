@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import subprocess
+import threading
 
 import pytest
 from dapr.clients import DaprClient
@@ -30,7 +31,15 @@ def subscribed(sidecar, topic):
 
     settings.DAPR_HTTP_PORT = sidecar.http_port
     with DaprClient(f"127.0.0.1:{sidecar.grpc_port}") as client:
-        close = client.subscribe_with_handler(pubsub_name=PUBSUB, topic=topic, handler_fn=handle)
+        opened = queue.Queue()
+
+        def subscribe():
+            opened.put(client.subscribe_with_handler(pubsub_name=PUBSUB, topic=topic, handler_fn=handle))
+
+        # The SDK asks without a deadline, and reads in a thread that inherits from this one that nobody waits for it
+        # at the end.
+        threading.Thread(target=subscribe, daemon=True).start()
+        close = opened.get(timeout=DEADLINE)
         try:
             yield came
         finally:
@@ -75,10 +84,10 @@ def test_an_event_that_is_published_raw_reaches_a_plain_subscriber_as_it_is(redi
 def service_on_dapr(sidecar, folder):
     flags = [word for port in ("http", "grpc", "admin") for word in (f"--{port}-port", "0")]
     flags += ["--shards", "2", "--data-dir", str(folder / "data"), "--egress-allow", "127.0.0.0/8"]
-    flags += ["--backend", "dapr", "--dapr-grpc-port", str(sidecar.grpc_port)]
+    flags += ["--drain-lame-duck", "0s", "--backend", "dapr", "--dapr-grpc-port", str(sidecar.grpc_port)]
     flags += ["--dapr-http-port", str(sidecar.http_port)]
     environment = {"PATH": os.environ["PATH"]}
-    checked = subprocess.run([BINARY, "check", *flags], capture_output=True, text=True, env=environment)
+    checked = subprocess.run([BINARY, "check", *flags], capture_output=True, text=True, env=environment, timeout=60)
     if "is not supported by this version" in checked.stderr:
         pytest.skip(f"no backend dapr in this binary: {checked.stderr.strip()}")
     assert checked.returncode == 0, checked.stderr

@@ -83,6 +83,77 @@ def test_a_rule_finds_what_breaks_it(rule):
     assert list(rule(made)) != []
 
 
+# ---------------------------------------------------------------- what figures mean
+
+
+def of_two(metric, *rates):
+    """Counters of two instances with two shards each, by what they grow a second."""
+    places = [(instance, shard) for instance in "ab" for shard in (0, 1)]
+    return {f'{metric}{{job="j", instance="{a}", shard="{b}"}}': f"0+{30 * r}x20" for (a, b), r in zip(places, rates)}
+
+
+BUSY = "wsm_shard_busy_seconds_total"
+FIRING = 'alertstate="firing", alertname='
+# Panels that divide, compare or count: what is there, and what they show then.
+MEANINGS = [
+    ("wsm-fleet", "Settings in use", {f'wsm_config_hash{{job="j", instance="{n}"}}': f"{n}x20" for n in (7, 7.5, 8)}, 3),
+    # Other instances have more to do: that is no skew of shards.
+    ("wsm-shards", "Skew", of_two(BUSY, 0.75, 0.75, 0.25, 0.25), 0),
+    ("wsm-shards", "Skew", of_two(BUSY, 0.75, 0.25, 0.25, 0.25), 0.5),
+    ("wsm-shards", "Skew", {f'{BUSY}{{job="j", instance="a", shard="0"}}': "0+15x20"}, None),
+    ("wsm-connections", "Dials that fail", of_two("wsm_dials_total", 0, 0, 0, 0), 0),
+    (
+        "wsm-connections",
+        "Dials that fail",
+        of_two("wsm_dials_total", 1, 1, 1, 1) | of_two("wsm_dial_failures_total", 0, 1, 1, 0),
+        0.5,
+    ),
+    (
+        "wsm-overview",
+        "Alerts",
+        {
+            f'ALERTS{{{FIRING}"WsmVenueDown", job="j"}}': "1x20",
+            f'ALERTS{{{FIRING}"WsmNotReady", job="j", instance="a"}}': "1x20",
+            f'ALERTS{{{FIRING}"Another", job="j", instance="a"}}': "1x20",
+        },
+        2,
+    ),
+    ("wsm-overview", "Alerts", {}, 0),
+]
+
+
+def test_panels_show_what_they_say(tmp_path):
+    tests = []
+    for uid, title, series, shown in MEANINGS:
+        [panel] = [one for one in dashboard_rules.panels(JSONS[uid]) if one["title"] == title]
+        [target] = panel["targets"]
+        expression = target["expr"].replace("$__rate_interval", "2m")
+        expression = re.sub(r"\$(job|instance|shard)", ".+", expression)
+        wanted = [] if shown is None else [{"labels": "{}", "value": shown}]
+        tests.append(
+            {
+                "name": title,
+                "interval": "30s",
+                "input_series": [{"series": one, "values": values} for one, values in series.items()],
+                "promql_expr_test": [{"expr": f"round({expression}, 0.001)", "eval_time": "8m", "exp_samples": wanted}],
+            }
+        )
+    # JSON is YAML.
+    (tmp_path / "panels.yml").write_text(json.dumps({"evaluation_interval": "30s", "tests": tests}))
+    assert "SUCCESS" in promtool("test", "rules", tmp_path / "panels.yml")
+
+
+def test_flags_that_are_named_exist():
+    """In the runbook, in the alerts and on the panels: what they tell people to change."""
+    help_text = subprocess.run([BINARY, "--help"], capture_output=True, text=True, env={"PATH": ""}, timeout=60).stdout
+    known = set(re.findall(r"--[a-z][a-z0-9-]+", help_text))
+    assert len(known) > 100
+    texts = [(FOLDER / "RUNBOOK.md").read_text(), ALERTS.read_text()]
+    texts += [panel["description"] for made in JSONS.values() for panel in dashboard_rules.panels(made)]
+    named = {flag for text in texts for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)}
+    assert len(named) > 20 and named <= known, named - known
+
+
 # ---------------------------------------------------------------- rules, alerts, runbook
 
 
@@ -196,9 +267,12 @@ def test_the_compose_file_is_right(tmp_path):
             ports.append(outside)
     assert named == set(compose["volumes"]) and len(ports) == len(set(ports))
     docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
+    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, timeout=60).returncode == 0:
         made = subprocess.run(
-            [docker, "compose", "-f", FOLDER / "compose.yml", "config", "-q"], capture_output=True, text=True
+            [docker, "compose", "-f", FOLDER / "compose.yml", "config", "-q"],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert made.returncode == 0, made.stderr
 

@@ -23,16 +23,20 @@ def demo(tmp_path):
             env={"PATH": os.environ["PATH"]},
             text=True,
         )
-    line = first_line(process)
-    if not line or not line.startswith("ready "):
+    try:
+        line = first_line(process)
+        if not line or not line.startswith("ready "):
+            pytest.fail(f"no ready line but {line!r}:\n{(tmp_path / 'log').read_text()}")
+        # The demo's connections stand when it prints its commands.
+        text = ""
+        while "tail" not in text:
+            text = first_line(process)
+            assert text is not None, "the demo prints its commands"
+        yield dict(word.split("=", 1) for word in line.split()[1:])
+        assert end(process) == 0
+    finally:
         process.kill()
-        pytest.fail(f"no ready line but {line!r}:\n{(tmp_path / 'log').read_text()}")
-    # The demo's connections stand when it prints its commands.
-    for text in process.stdout:
-        if "tail" in text:
-            break
-    yield dict(word.split("=", 1) for word in line.split()[1:])
-    assert end(process) == 0
+        process.wait()
 
 
 def test_every_block_runs(demo):
@@ -40,7 +44,9 @@ def test_every_block_runs(demo):
     assert len(blocks) > 10, "the README has its how-tos"
     script = "\n".join(blocks).replace("http://127.0.0.1:5001", "http://" + demo["http"])
     # An error of the service must fail the block: curl says it by its exit code.
-    script = "set -eu\ncurl() { command curl --fail-with-body \"$@\"; }\n" + script
+    # What is followed for two seconds has as much to show after one.
+    script = "set -eu\ntimeout() { shift; command timeout 1 \"$@\"; }\n" + script
+    script = "curl() { command curl --fail-with-body \"$@\"; }\n" + script
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert '"response":"hello"' in run.stdout

@@ -274,14 +274,16 @@ def test_users_are_reached_and_ended(tmp_path, clients):
 
 def events(answer):
     """Server-sent events, as their fields."""
-    fields = {}
+    fields, until = {}, time.monotonic() + DEADLINE
     for line in answer:
+        # Comments come again and again while nothing else does.
+        assert time.monotonic() < until, "no event"
         name, _, value = line.decode().rstrip("\n").partition(": ")
         if name:
             fields[name] = value
         elif fields:
             yield fields
-            fields = {}
+            fields, until = {}, time.monotonic() + DEADLINE
 
 
 def follow(service, path, **headers):

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 from hypothesis import HealthCheck, settings
 
 DOCUMENTED_FAILURES = {501, 503, 504}
-EXAMPLES = int(os.environ.get("WSM_FUZZ_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("WSM_FUZZ_EXAMPLES", "10"))
 
 
 @pytest.fixture(scope="session")

@@ -124,14 +124,14 @@ def test_rates_are_those_of_the_time_between_two_looks(service, connection):
             failed.append(error)
 
     before = total(service, "wsm_sends_accepted_total")
-    sender = threading.Thread(target=load)
+    sender = threading.Thread(target=load, daemon=True)
     sender.start()
     try:
         text = run("watch", "--admin", admin(service), "--every", "500ms", "--once").stdout
     finally:
         over.set()
-        sender.join()
-    assert not failed
+        sender.join(PATIENCE)
+    assert not failed and not sender.is_alive()
     rate, until = map(number, row(text, "sends"))
     after = total(service, "wsm_sends_accepted_total")
     assert before < until <= after

@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// What stands before the names of the methods of `Rooms`.
+pub const ROOMS: &str = "Rooms.";
+
 macro_rules! methods {
     ($($method:ident = $name:literal,)+) => {
         /// Those of `WebSocketManager` by their names, those of `Rooms` with that before it.
@@ -94,6 +97,9 @@ impl CallEnd {
 struct OfMethod {
     ended: [Counter; CallEnd::ALL.len()],
     took: Timing,
+    /// Of streams: those that were opened and have not ended, and how the others ended.
+    open: AtomicI64,
+    closed: [Counter; CallEnd::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -116,20 +122,35 @@ impl CallCounters {
             of.took.record(took);
         }
     }
+
+    pub fn opened(&self, method: Method) {
+        self.methods[method as usize].open.fetch_add(1, Relaxed);
+    }
+
+    pub fn closed(&self, method: Method, end: CallEnd) {
+        let of = &self.methods[method as usize];
+        of.open.fetch_sub(1, Relaxed);
+        of.closed[end as usize].add();
+    }
 }
+
+pub type EndsByMethod = [[u64; CallEnd::ALL.len()]; Method::COUNT];
 
 /// What all shards together say.
 #[derive(Clone, Debug, Default)]
 pub struct CallsView {
-    pub ended: [[u64; CallEnd::ALL.len()]; Method::COUNT],
+    pub ended: EndsByMethod,
     /// Empty for streams.
     pub took: [Tally; Method::COUNT],
     pub in_flight: u64,
+    /// Of streams alone.
+    pub open: [u64; Method::COUNT],
+    pub closed: EndsByMethod,
 }
 
 impl CallsView {
     pub fn read<'a>(shards: impl IntoIterator<Item = &'a CallCounters>) -> Self {
-        let (mut view, mut in_flight) = (CallsView::default(), 0);
+        let (mut view, mut in_flight, mut open) = (CallsView::default(), 0, [0; Method::COUNT]);
         for shard in shards {
             in_flight += shard.in_flight.load(Relaxed);
             for (n, of) in shard.methods.iter().enumerate() {
@@ -137,9 +158,14 @@ impl CallsView {
                 for (end, counter) in of.ended.iter().enumerate() {
                     view.ended[n][end] += counter.get();
                 }
+                open[n] += of.open.load(Relaxed);
+                for (end, counter) in of.closed.iter().enumerate() {
+                    view.closed[n][end] += counter.get();
+                }
             }
         }
         view.in_flight = u64::try_from(in_flight).unwrap_or(0);
+        view.open = open.map(|open| u64::try_from(open).unwrap_or(0));
         view
     }
 }
@@ -154,7 +180,7 @@ mod tests {
         let mut named: Vec<String> = Vec::new();
         for service in files.services() {
             for method in service.methods() {
-                let short = if service.name() == "Rooms" { "Rooms." } else { "" };
+                let short = if service.name() == "Rooms" { ROOMS } else { "" };
                 let name = format!("{short}{}", method.name());
                 let known = Method::named(&name).unwrap_or_else(|| panic!("{name}"));
                 assert_eq!(known.is_stream(), method.is_server_streaming(), "{name}");
@@ -175,10 +201,15 @@ mod tests {
         // Begun on the one thread, ended on the other.
         shards[1].begun();
         shards[0].ended(Method::Watch, CallEnd::Cancelled, Duration::from_secs(9));
+        shards[0].opened(Method::Receive);
+        shards[0].opened(Method::Receive);
+        shards[1].closed(Method::Receive, CallEnd::Failed);
         let view = CallsView::read(&shards);
         assert_eq!(view.ended[Method::Send as usize], [1, 0, 0, 0]);
         assert_eq!(view.ended[Method::Watch as usize], [0, 0, 0, 1]);
         assert_eq!(view.took[Method::Send as usize].sum(), Duration::from_millis(3));
         assert_eq!((view.took[Method::Watch as usize].count(), view.in_flight), (0, 2));
+        let receive = Method::Receive as usize;
+        assert_eq!((view.open[receive], view.closed[receive]), (1, [0, 0, 1, 0]));
     }
 }

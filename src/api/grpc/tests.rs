@@ -145,7 +145,8 @@ fn broken_requests_are_told_after_the_answers() {
         *broken.lock().unwrap() = Some(Status::invalid_argument("does not decode"));
         let answered = SendResult { tag: 7, ..Default::default() };
         let inner = Box::pin(tokio_stream::iter([answered.clone()]));
-        let mut results = Results { inner, broken };
+        let standing = service().standing(Method::SendStream);
+        let mut results = Results { inner, broken, standing };
         assert_eq!(results.next().await.unwrap().unwrap(), answered);
         assert_eq!(results.next().await.unwrap().unwrap_err().code(), Code::InvalidArgument);
         assert!(results.next().await.is_none());

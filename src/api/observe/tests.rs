@@ -1,5 +1,10 @@
 use super::*;
-use crate::api::counters::calls::CallsView;
+use crate::api::{
+    counters::calls::CallsView,
+    http::{self, HttpSettings},
+    testing::{ask, on_a_shard, start},
+};
+use tokio_stream::StreamExt;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -63,4 +68,66 @@ fn without_spans_a_caller_keeps_its_trace() {
     let mut caller = Caller { traceparent: Some(PARENT.to_owned()), ..Caller::default() };
     let call = service.observe(Protocol::Grpc, Method::Send, &mut caller, "");
     assert_eq!((call.ended(Ok(())), caller.traceparent.as_deref()), (Ok(()), Some(PARENT)));
+}
+
+#[test]
+fn a_stream_is_open_until_it_ends_and_says_how() {
+    on_a_shard(async {
+        let observer = Observer::default();
+        let service = service(observer.clone());
+        let flow = |items: Vec<Result<u8, Fault>>| -> Flow<u8> {
+            service.counted(Method::Receive, Box::pin(tokio_stream::iter(items)))
+        };
+        let seen = || {
+            let view = CallsView::read([&*observer.calls]);
+            (view.open[Method::Receive as usize], view.closed[Method::Receive as usize])
+        };
+        let lost = Fault::new(FaultKind::Unavailable, "the other instance is gone");
+        let (left, mut whole) = (flow(vec![Ok(1)]), flow(vec![Ok(1), Ok(2)]));
+        let mut broken = flow(vec![Ok(1), Err(lost)]);
+        assert_eq!(seen(), (3, [0; 4]));
+        drop(left);
+        while whole.next().await.is_some() {}
+        // It is over when its reader has done with it.
+        assert_eq!(seen(), (2, [0, 0, 0, 1]));
+        drop(whole);
+        while broken.next().await.is_some() {}
+        drop(broken);
+        assert_eq!(seen(), (0, [1, 0, 1, 1]));
+    });
+}
+
+#[test]
+fn what_is_refused_before_it_is_read_counts_as_well() {
+    on_a_shard(async {
+        let observer = Observer::default();
+        let running = start(http::router(&service(observer.clone()), HttpSettings::default()));
+        let text = "content-type: text/xml\r\n";
+        for (method, path, head, body, status) in [
+            ("GET", "/v1/connections?colour=red", "", "", 400),
+            ("GET", "/v1/connections", "", "{}", 400),
+            ("POST", "/v1/connections/a/send", text, "<a/>", 415),
+            ("POST", "/virtufin.WebSocketManager/Send", text, "<a/>", 415),
+            ("POST", "/virtufin.WebSocketManager/Send", "content-type: application/json\r\n", "{", 400),
+            ("POST", "/virtufin.WebSocketManager/Nothing", "content-type: application/json\r\n", "{}", 404),
+            (
+                "POST",
+                "/virtufin.WebSocketManager/Rooms.Send",
+                "content-type: application/json\r\n",
+                "{}",
+                404,
+            ),
+            ("POST", "/virtufin.Rooms/Send", text, "<a/>", 415),
+        ] {
+            assert_eq!(
+                ask(running.address, method, path, head, body).await.status,
+                status,
+                "{method} {path}"
+            );
+        }
+        assert_eq!(ends(&observer, Method::List), [0, 2, 0, 0]);
+        assert_eq!(ends(&observer, Method::Send), [0, 3, 0, 0]);
+        assert_eq!(ends(&observer, Method::RoomSend), [0, 1, 0, 0]);
+        assert_eq!(CallsView::read([&*observer.calls]).in_flight, 0);
+    });
 }

@@ -59,7 +59,7 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     gauge(
         "wsm_process_memory_limit_bytes",
-        "What the system lets this process have in its control group; 0 is no limit.",
+        "What the system lets this process have: the least of its control group's limit and the machine's memory.",
         Read::Process(|page| page.process.limit_bytes as f64),
     ),
     gauge(
@@ -111,8 +111,9 @@ pub(super) const PROCESS: &[Metric] = &[
     counter("wsm_edge_total", "What happened at the HTTP and gRPC listeners.", Read::Edge),
     counter(
         "wsm_calls_total",
-        "Calls by method and end, whichever protocol brought them; streams end when they stand. refused: the \
-         caller's doing or a bound; failed: ours or the upstream's; cancelled: the caller went away.",
+        "Calls by method and end, whichever protocol brought them; of streams the opening, whose end is in \
+         wsm_streams_ended_total. refused: the caller's doing or a bound; failed: ours or the upstream's; \
+         cancelled: the caller went away.",
         Read::Calls,
     ),
     histogram("wsm_call_seconds", "How long calls took that are no streams.", Read::CallTimes),
@@ -120,6 +121,13 @@ pub(super) const PROCESS: &[Metric] = &[
         "wsm_calls_in_flight",
         "Calls under way, without streams that stand.",
         Read::Process(|page| page.calls.in_flight as f64),
+    ),
+    gauge("wsm_streams_open", "Streams that were opened and have not ended.", Read::Streams),
+    counter(
+        "wsm_streams_ended_total",
+        "Streams by method and end: through to their last answer, broken by a fault, or left by their caller, \
+         which is how followers and watchers end.",
+        Read::StreamEnds,
     ),
     counter(
         "wsm_intake_total",

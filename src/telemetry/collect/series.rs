@@ -5,7 +5,7 @@ use super::super::{
     snapshot::Page,
 };
 use crate::{
-    api::counters::calls::{CallEnd, Method},
+    api::counters::calls::{CallEnd, EndsByMethod, Method},
     backend::embedded::EmbeddedStats,
     core::tally::Tally,
 };
@@ -106,20 +106,28 @@ fn series(metric: &Metric, page: &Page) -> Vec<proto::Metric> {
         }
         Read::Fleet(read) => page.pace.iter().map(|pace| one(&[], read(pace))).collect(),
         Read::Venue(read) => page.venues.iter().map(|(venue, of)| one(&[venue], read(of) as f64)).collect(),
-        Read::Calls => {
-            let ends = |method: Method| {
-                let ended = page.calls.ended[method as usize];
-                let ends = CallEnd::ALL.iter().zip(ended);
-                ends.map(move |(end, count)| one(&[method.name(), end.name()], count as f64))
-            };
-            Method::ALL.iter().flat_map(|method| ends(*method)).collect()
-        }
-        Read::CallTimes => {
-            let unary = Method::ALL.iter().filter(|method| !method.is_stream());
-            unary.map(|it| tallied(metric, &[it.name()], &page.calls.took[*it as usize])).collect()
+        Read::Calls => methods(|_| true).flat_map(|it| ends(metric, it, &page.calls.ended)).collect(),
+        Read::CallTimes => methods(|it| !it.is_stream())
+            .map(|it| tallied(metric, &[it.name()], &page.calls.took[it as usize]))
+            .collect(),
+        Read::Streams => methods(Method::is_stream)
+            .map(|it| one(&[it.name()], page.calls.open[it as usize] as f64))
+            .collect(),
+        Read::StreamEnds => {
+            methods(Method::is_stream).flat_map(|it| ends(metric, it, &page.calls.closed)).collect()
         }
         Read::Build => vec![one(&BUILD.map(|known| known.unwrap_or(page.fixed.backend)), 1.0)],
     }
+}
+
+fn methods(wanted: fn(Method) -> bool) -> impl Iterator<Item = Method> {
+    Method::ALL.iter().copied().filter(move |method| wanted(*method))
+}
+
+/// One series for each way that calls of a method end.
+fn ends(metric: &Metric, method: Method, counts: &EndsByMethod) -> Vec<proto::Metric> {
+    let ends = CallEnd::ALL.iter().zip(counts[method as usize]);
+    ends.map(|(end, count)| number(metric, &[method.name(), end.name()], count as f64)).collect()
 }
 
 /// In the order of the labels; the one that is not known before is the backend.

@@ -128,8 +128,11 @@ fn allowed(metric: &Metric, label: &str, shards: u32) -> BTreeSet<String> {
         ("method", Read::CallTimes) => {
             Method::ALL.iter().filter(|it| !it.is_stream()).map(|it| it.name().to_owned()).collect()
         }
+        ("method", Read::Streams | Read::StreamEnds) => {
+            Method::ALL.iter().filter(|it| it.is_stream()).map(|it| it.name().to_owned()).collect()
+        }
         ("method", _) => names(Set::Method),
-        ("outcome", Read::Calls) => names(Set::CallEnd),
+        ("outcome", Read::Calls | Read::StreamEnds) => names(Set::CallEnd),
         (_, Read::ShardSet(set, _) | Read::EmbeddedSet(set, _) | Read::ProcessSet(set, _)) => names(*set),
         (_, Read::DaprSet(set, _) | Read::RedisSet(set, _) | Read::RelaySet(set, _)) => names(*set),
         (_, Read::TallySet(set, _)) => names(*set),

@@ -73,6 +73,9 @@ fn calls_are_told_by_method_and_end() {
         }
     }
     calls.begun();
+    calls.opened(Method::Watch);
+    calls.opened(Method::Watch);
+    calls.closed(Method::Watch, CallEnd::Failed);
     let parsed = Parsed::of(Page { calls: CallsView::read([&calls]), ..Page::new(1) });
     agrees(&parsed, 1);
     for (n, end) in CallEnd::ALL.iter().enumerate() {
@@ -81,6 +84,8 @@ fn calls_are_told_by_method_and_end() {
     }
     assert_eq!(parsed.sum("wsm_calls_in_flight"), 1.0);
     assert_eq!(parsed.get("wsm_call_seconds_count{method=\"Rooms.Send\"}"), 10.0);
+    assert_eq!(parsed.get("wsm_streams_open{method=\"Watch\"}"), 1.0);
+    assert_eq!(parsed.get("wsm_streams_ended_total{method=\"Watch\",outcome=\"failed\"}"), 1.0);
 }
 
 #[test]

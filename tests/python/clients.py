@@ -15,7 +15,7 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
-from conftest import DEADLINE, ROOT
+from conftest import DEADLINE, ROOT, kill
 from parts import get, installed
 
 NODE = ROOT / "tests/node"
@@ -57,8 +57,7 @@ class Lines:
         return json.loads(line)
 
     def end(self):
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
 
 
 class NodeClient:

@@ -196,9 +196,12 @@ def test_the_compose_file_is_right(tmp_path):
             ports.append(outside)
     assert named == set(compose["volumes"]) and len(ports) == len(set(ports))
     docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
+    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, timeout=60).returncode == 0:
         made = subprocess.run(
-            [docker, "compose", "-f", FOLDER / "compose.yml", "config", "-q"], capture_output=True, text=True
+            [docker, "compose", "-f", FOLDER / "compose.yml", "config", "-q"],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert made.returncode == 0, made.stderr
 

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from clients import metrics
-from conftest import ROOT, serving
+from conftest import DEADLINE, ROOT, kill, serving
 from loadtools import environment, loadtest, run
 from parts import free_port, get, wait_for
 
@@ -124,14 +124,14 @@ def test_rates_are_those_of_the_time_between_two_looks(service, connection):
             failed.append(error)
 
     before = total(service, "wsm_sends_accepted_total")
-    sender = threading.Thread(target=load)
+    sender = threading.Thread(target=load, daemon=True)
     sender.start()
     try:
         text = run("watch", "--admin", admin(service), "--every", "500ms", "--once").stdout
     finally:
         over.set()
-        sender.join()
-    assert not failed
+        sender.join(DEADLINE)
+    assert not failed and not sender.is_alive()
     rate, until = map(number, row(text, "sends"))
     after = total(service, "wsm_sends_accepted_total")
     assert before < until <= after
@@ -206,8 +206,7 @@ class Terminal:
         return wait_for(what, seen, self.process)
 
     def close(self):
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
         os.close(self.master)
 
 

@@ -1,6 +1,7 @@
 """The send stream's HTTP/2, against peers that keep to the letter of it, and against those that do not."""
 
 import asyncio
+import errno
 
 import grpc
 import hpack
@@ -150,3 +151,14 @@ async def test_what_never_greets_is_no_http2():
     with pytest.raises(grpc.aio.AioRpcError, match="not HTTP/2"):
         await peer.stream.greeted
     assert not peer.ends
+
+
+async def test_all_addresses_of_a_name_refusing_is_one_refusal(monkeypatch):
+    each = f"[Errno {errno.ECONNREFUSED}] Connect call failed"
+
+    async def refuse(*arguments, **settings):
+        raise OSError(f"Multiple exceptions: {each} (::1), {each} (127.0.0.1)")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse, raising=False)
+    with pytest.raises(grpc.aio.AioRpcError, match="Connection refused"):
+        await h2.connect("localhost", 1, None, None, lambda: None, "SendStream")

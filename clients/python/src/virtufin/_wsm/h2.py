@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import errno
 import ssl
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -306,11 +307,11 @@ async def connect(
     except ssl.SSLError as error:
         said = f"failed to connect to all addresses; last error: Tls handshake failed: {error}"
         raise error_of(grpc.StatusCode.UNAVAILABLE, said, method) from None
-    except ConnectionRefusedError as error:
-        said = f"failed to connect to all addresses; last error: Connection refused: {error}"
-        raise error_of(grpc.StatusCode.UNAVAILABLE, said, method) from None
     except OSError as error:
-        raise error_of(grpc.StatusCode.UNAVAILABLE, f"failed to connect to all addresses; last error: {error}", method) from None
+        # Of several addresses, all of which refused, it is one error without a number of its own.
+        refused = isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+        said = f"Connection refused: {error}" if refused else str(error)
+        raise error_of(grpc.StatusCode.UNAVAILABLE, f"failed to connect to all addresses; last error: {said}", method) from None
     chosen = transport.get_extra_info("ssl_object")
     if chosen is not None and chosen.selected_alpn_protocol() != "h2":
         stream.abort()

@@ -44,10 +44,12 @@ class Service:
             return error.code, error.headers, error.read()
 
 
-def first_line(process):
-    """The first line of standard output, or None when there is none in time."""
+def first_line(process, having=""):
+    """The first line of standard output with this in it, or None when there is none in time."""
     lines = []
-    reader = threading.Thread(target=lambda: lines.append(process.stdout.readline()), daemon=True)
+    reader = threading.Thread(
+        target=lambda: lines.append(next((line for line in process.stdout if having in line), "")), daemon=True
+    )
     reader.start()
     reader.join(DEADLINE)
     return lines[0].strip() if lines and lines[0] else None

@@ -56,7 +56,12 @@ class Lines:
         assert line is not None, "the process ended"
         return json.loads(line)
 
-    def end(self):
+    def end(self, patience=0.0):
+        """Ends it. In that time it may end by itself, now that nothing more is said."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
         kill(self.process)
 
 

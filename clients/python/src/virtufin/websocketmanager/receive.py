@@ -77,6 +77,7 @@ class Received:
 
     @property
     def epoch(self) -> int:
+        """Rises whenever an instance takes the connection; after a gap into a higher one, lower ones are over."""
         return self.raw.epoch
 
     @property
@@ -86,10 +87,12 @@ class Received:
 
     @property
     def topic(self) -> str:
+        """What it was published to; empty where it was not."""
         return self.raw.topic
 
     @property
     def room(self) -> str:
+        """The room that it went to; empty for a connection's message."""
         return self.raw.room
 
     @property
@@ -99,6 +102,7 @@ class Received:
 
     @property
     def content_type(self) -> str:
+        """As the service knows it, such as ``application/json``."""
         return self.raw.content_type
 
     @property

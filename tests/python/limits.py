@@ -29,7 +29,7 @@ class Limits:
     def pytest_collection_finish(self):
         faulthandler.cancel_dump_traceback_later()
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item, settings):
         self.settings = settings
         self.arm(settings.timeout + GRACE)

@@ -21,6 +21,8 @@ class Wire(asyncio.Transport):
     def __init__(self):
         super().__init__()
         self.written, self.closing = bytearray(), False
+        # Bytes that the other side does not take.
+        self.stuck, self.aborted = 0, False
 
     def write(self, data):
         self.written += data
@@ -30,6 +32,12 @@ class Wire(asyncio.Transport):
 
     def close(self):
         self.closing = True
+
+    def abort(self):
+        self.closing = self.aborted = True
+
+    def get_write_buffer_size(self):
+        return self.stuck
 
     def frames(self):
         """Kind, flags, stream and payload of each, after the preface."""
@@ -143,6 +151,15 @@ async def test_a_lost_connection_ends_it():
     peer.say(peer.headers(HEAD))
     peer.stream.connection_lost(ConnectionResetError("reset"))
     assert [error.code() for error in peer.ends] == [grpc.StatusCode.ABORTED]
+
+
+@pytest.mark.parametrize("stuck", [0, 1])
+async def test_what_the_other_side_does_not_take_keeps_nothing_open(stuck):
+    peer = Peer()
+    peer.wire.stuck = stuck
+    peer.stream.abort()
+    assert peer.wire.closing and peer.wire.aborted is bool(stuck)
+    assert [kind for kind, *_ in peer.wire.frames()][-1] == h2.RST_STREAM and not peer.ends
 
 
 async def test_what_never_greets_is_no_http2():

@@ -114,10 +114,15 @@ class Http2Stream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends it at once."""
-        if self._transport is not None and not self._transport.is_closing():
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
             if not self.ended:
                 self._send(frame(RST_STREAM, 0, STREAM, (8).to_bytes(4, "big")))
-            self._transport.close()
+            # What the other side does not take would keep the connection open.
+            if transport.get_write_buffer_size():
+                transport.abort()
+            else:
+                transport.close()
         self.ended = True
 
     def _flush(self) -> None:

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,6 +30,8 @@ BINARY = os.environ.get("WSM_BIN", str(HERE.parents[1] / "target/release/websock
 SENDS, STREAMED = 1000, 10_000
 ID = "demo-echo"
 GOALS = {"stream": 5.0, "cpu": 1.2}
+# Seconds for the service to be ready, to have its connection, and to end.
+PATIENCE = 30.0
 
 
 def text(number):
@@ -49,6 +52,12 @@ class Meter:
 
     def medians(self):
         return statistics.median(self.wall), statistics.median(self.cpu)
+
+
+async def connected(client):
+    """When the demo's echo can be sent to."""
+    while not any(found.id == ID and found.status == CONNECTED for found in (await client.list()).connections):
+        await asyncio.sleep(0.02)
 
 
 async def compare(port, rounds):
@@ -76,8 +85,7 @@ async def compare(port, rounds):
 
                 await asyncio.gather(*(sender() for _ in range(200)))
 
-        while not any(found.id == ID and found.status == CONNECTED for found in (await client.list()).connections):
-            await asyncio.sleep(0.02)
+        await asyncio.wait_for(connected(client), PATIENCE)
         for _ in range(rounds):
             await bare.measure(of_stub, SENDS)
             await sequential.measure(of_client, SENDS)
@@ -94,6 +102,15 @@ def report(bare, sequential, streamed):
     return ratios["stream"] >= GOALS["stream"] and ratios["cpu"] <= GOALS["cpu"]
 
 
+def end(service):
+    service.terminate()
+    try:
+        service.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        service.kill()
+        service.wait(PATIENCE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--core", type=int, default=0)
@@ -105,17 +122,21 @@ def main():
         # WSM_BIN is no setting of the service.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WSM_")}
         service = subprocess.Popen([BINARY, "demo", *flags], stdout=subprocess.PIPE, stderr=sys.stderr, text=True, env=environment)
+        # A service that says nothing is ended; then its output ends as well.
+        late = threading.Timer(PATIENCE, service.kill)
         with service.stdout:
             try:
+                late.start()
                 ready = service.stdout.readline()
+                late.cancel()
                 if not ready.startswith("ready "):
                     sys.exit(f"{BINARY} did not start")
                 port = int(dict(word.split("=", 1) for word in ready.split()[1:])["grpc"].rpartition(":")[2])
                 os.sched_setaffinity(0, {chosen.core})
                 met = report(*asyncio.run(compare(port, chosen.rounds)))
             finally:
-                service.terminate()
-                service.wait()
+                late.cancel()
+                end(service)
     sys.exit(1 if chosen.check and not met else 0)
 
 

@@ -15,7 +15,7 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
-from conftest import DEADLINE, ROOT
+from conftest import DEADLINE, ROOT, kill
 from parts import get, installed
 
 NODE = ROOT / "tests/node"
@@ -56,9 +56,13 @@ class Lines:
         assert line is not None, "the process ended"
         return json.loads(line)
 
-    def end(self):
-        self.process.kill()
-        self.process.wait()
+    def end(self, patience=0.0):
+        """Ends it. In that time it may end by itself, now that nothing more is said."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
+        kill(self.process)
 
 
 class NodeClient:

@@ -11,11 +11,16 @@ import urllib.error
 import urllib.request
 
 import grpc
+import limits
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("WSM_BIN", str(ROOT / "target/debug/websocket-manager"))
 DEADLINE = 20.0
+
+
+def pytest_configure(config):
+    limits.keep(config)
 
 
 class Service:
@@ -39,10 +44,12 @@ class Service:
             return error.code, error.headers, error.read()
 
 
-def first_line(process):
-    """The first line of standard output, or None when there is none in time."""
+def first_line(process, having=""):
+    """The first line of standard output with this in it, or None when there is none in time."""
     lines = []
-    reader = threading.Thread(target=lambda: lines.append(process.stdout.readline()), daemon=True)
+    reader = threading.Thread(
+        target=lambda: lines.append(next((line for line in process.stdout if having in line), "")), daemon=True
+    )
     reader.start()
     reader.join(DEADLINE)
     return lines[0].strip() if lines and lines[0] else None
@@ -53,9 +60,14 @@ def end(process):
     try:
         return process.wait(DEADLINE)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        kill(process)
         raise
+
+
+def kill(process):
+    """Ends it for certain, whether it still runs or not."""
+    process.kill()
+    process.wait(DEADLINE)
 
 
 @contextlib.contextmanager
@@ -81,8 +93,7 @@ def serving(folder, *flags, http_port=0, grpc_port=0, admin_port=0):
                 pytest.fail(f"no ready line but {line!r}:\n{(folder / 'log').read_text()}")
             yield Service(process, line)
         except BaseException:
-            process.kill()
-            process.wait()
+            kill(process)
             raise
         assert end(process) == 0, (folder / "log").read_text()
 
@@ -99,13 +110,13 @@ def upstream():
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "tests/upstreams/echo.py")], stdout=subprocess.PIPE, text=True
     )
-    try:
-        port = first_line(process)
-        assert port, "the echo server prints its port"
-        yield f"ws://127.0.0.1:{port}/"
-    finally:
-        process.kill()
-        process.wait()
+    with process.stdout:
+        try:
+            port = first_line(process)
+            assert port, "the echo server prints its port"
+            yield f"ws://127.0.0.1:{port}/"
+        finally:
+            kill(process)
 
 
 @pytest.fixture

@@ -117,9 +117,10 @@ async def come_in(address, paths, messages):
 
     async def one(path, numbered):
         head = handshake(address, path, numbered)
-        async with gate, asyncio.timeout(DEADLINE):
-            _, member = await loop.create_connection(lambda: Member(head, numbered, messages), *address)
-            return await member.inside
+        async with gate:
+            opening = loop.create_connection(lambda: Member(head, numbered, messages), *address)
+            _, member = await asyncio.wait_for(opening, DEADLINE)
+            return await asyncio.wait_for(member.inside, DEADLINE)
 
     return await asyncio.gather(*(one(*wanted) for wanted in paths))
 

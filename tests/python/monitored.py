@@ -12,7 +12,7 @@ import urllib.request
 
 import busy
 import parts
-from conftest import BINARY, DEADLINE, Service, first_line
+from conftest import BINARY, DEADLINE, Service, first_line, kill
 
 # As the dashboards' source names what feeds a panel.
 ALONE, FLEET, RELAY, DAPR = "alone", "fleet", "relay", "dapr"
@@ -98,8 +98,7 @@ def instance(folder, *flags):
         assert process.poll() is None, (folder / "log").read_text()
     finally:
         # How instances leave in good order is a matter of other tests.
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from conftest import DEADLINE, ROOT
+from conftest import DEADLINE, ROOT, kill
 
 DAPR = ROOT / "deploy/dapr"
 # Below the ports that the kernel gives to connections.
@@ -102,8 +102,7 @@ def running(arguments, folder, log):
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 @contextlib.contextmanager
@@ -114,7 +113,7 @@ def redis(folder):
     with running([redis_server(), *flags], folder, folder / "redis.log") as process:
 
         def answers():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), DEADLINE) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith(b"+PONG")
 

@@ -13,7 +13,7 @@ from dapr.clients.grpc._response import TopicEventResponse
 from dapr.conf import settings
 
 import parts
-from conftest import BINARY, DEADLINE, Service, end, first_line
+from conftest import BINARY, DEADLINE, Service, end, first_line, kill
 
 PUBSUB = "pubsub"
 SOURCE = "urn:com.virtufin.websocketmanager"
@@ -87,7 +87,8 @@ def service_on_dapr(sidecar, folder):
     flags += ["--drain-lame-duck", "0s", "--backend", "dapr", "--dapr-grpc-port", str(sidecar.grpc_port)]
     flags += ["--dapr-http-port", str(sidecar.http_port)]
     environment = {"PATH": os.environ["PATH"]}
-    checked = subprocess.run([BINARY, "check", *flags], capture_output=True, text=True, env=environment, timeout=60)
+    command = [BINARY, "check", *flags]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, env=environment)
     if "is not supported by this version" in checked.stderr:
         pytest.skip(f"no backend dapr in this binary: {checked.stderr.strip()}")
     assert checked.returncode == 0, checked.stderr
@@ -101,8 +102,7 @@ def service_on_dapr(sidecar, folder):
         yield Service(process, line)
         assert end(process) == 0, (folder / "service.log").read_text()
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 def test_a_subscriber_of_another_app_receives_what_the_service_publishes(redis, tmp_path, upstream):

@@ -17,7 +17,7 @@ import pytest
 from websockets.sync.client import connect
 
 import parts
-from conftest import BINARY, DEADLINE, ROOT, Service, end, first_line
+from conftest import BINARY, DEADLINE, ROOT, Service, end, first_line, kill
 
 SEND, BROADCAST = "jararaca:websocket:send", "jararaca:websocket:broadcast"
 # Everything that JSON writes in its own way, and must come as it was written.
@@ -189,8 +189,7 @@ def application(redis):
         assert port, "the application prints its port"
         yield Application(port)
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 @contextlib.contextmanager
@@ -210,8 +209,7 @@ def instance(redis, folder, *more):
         yield Instance(process, line)
         assert end(process) == 0, (folder / "log").read_text()
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 @pytest.fixture(scope="module")

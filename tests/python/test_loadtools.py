@@ -1,6 +1,5 @@
 """k6 and ghz, which know nothing of us, against the real service: every call is counted, and a threshold fails a run."""
 
-import contextlib
 import json
 import pathlib
 import signal
@@ -9,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, kill
 from loadtools import PATIENCE, environment, loadtest, run
 from parts import installed, wait_for
 
@@ -191,8 +190,7 @@ def test_ctrl_c_ends_everything_and_tells_what_there_is(tmp_path, name):
         process.send_signal(signal.SIGINT)
         out, complaints = process.communicate(timeout=PATIENCE)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        kill(process)
     assert process.returncode == 130, complaints
     assert f"== {name}" in out, complaints
     assert not [pid for pid in started if pathlib.Path(f"/proc/{pid}").exists()]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from clients import Lines, asking_for_tokens, node_script, post, send, token
-from conftest import serving
+from conftest import DEADLINE, serving
 from parts import free_port, installed
 
 # What every page gets: sockets and event sources by name, and what they were told so far.
@@ -86,7 +86,8 @@ def browsing(url):
     try:
         yield Page(lines)
     finally:
-        lines.end()
+        # A browser takes its files with it.
+        lines.end(DEADLINE)
 
 
 def ws(service, path):
@@ -110,8 +111,8 @@ def another_site():
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"
         finally:

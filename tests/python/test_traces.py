@@ -154,7 +154,7 @@ def test_a_collector_that_goes_and_comes_back_harms_nothing(tmp_path):
         with serving(tmp_path, "--otlp-endpoint", endpoint, "--log-format", "json") as service:
             assert service.request("/v1/connections")[0] == 200
             collector.wait("List")
-            server.stop(0).wait()
+            assert server.stop(0).wait(DEADLINE)
             until = time.monotonic() + DEADLINE
             while not said("takes no traces"):
                 assert time.monotonic() < until

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from clients import metrics
-from conftest import ROOT, serving
+from conftest import DEADLINE, ROOT, kill, serving
 from loadtools import environment, loadtest, run
 from parts import free_port, get, wait_for
 
@@ -130,7 +130,7 @@ def test_rates_are_those_of_the_time_between_two_looks(service, connection):
         text = run("watch", "--admin", admin(service), "--every", "500ms", "--once").stdout
     finally:
         over.set()
-        sender.join(PATIENCE)
+        sender.join(DEADLINE)
     assert not failed and not sender.is_alive()
     rate, until = map(number, row(text, "sends"))
     after = total(service, "wsm_sends_accepted_total")
@@ -206,8 +206,7 @@ class Terminal:
         return wait_for(what, seen, self.process)
 
     def close(self):
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
         os.close(self.master)
 
 

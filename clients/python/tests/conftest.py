@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib.util
 import inspect
+import os
 import pathlib
 import re
 import sys
@@ -19,8 +20,11 @@ CLIENT = pathlib.Path(__file__).resolve().parents[1]
 ROOT = CLIENT.parents[1]
 SOURCE = CLIENT / "src"
 PAGE = ROOT / "clients/contract.md"
-OUTPUT = ROOT / ".cache/test-output"
+# Where the results of the cases go; a second run with other libraries has them elsewhere.
+OUTPUT = pathlib.Path(os.environ.get("WSM_CASES_OUT", ROOT / ".cache/test-output"))
 DEADLINE = 20.0
+# For the whole of a test that is a coroutine; below the limit of pytest.ini, which knows nothing of its stack.
+LIMIT = 3 * DEADLINE
 sys.path.insert(0, str(SOURCE))
 
 
@@ -31,7 +35,8 @@ def _load(name, path):
     return module
 
 
-# Theirs is a conftest too: by its path, for there is one module of that name already.
+# Theirs is a conftest too: by its path, for there is one module of that name already. After ours, in all else.
+sys.path.append(str(ROOT / "tests/python"))
 serving_parts = _load("serving_parts", ROOT / "tests/python/conftest.py")
 serving, service, upstream = serving_parts.serving, serving_parts.service, serving_parts.upstream
 
@@ -46,16 +51,39 @@ def pytest_pyfunc_call(pyfuncitem):
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(_watched(pyfuncitem.obj(**arguments)))
+    _run(_watched(pyfuncitem.obj(**arguments)))
     return True
 
 
-async def _watched(test):
+def _run(work):
+    """As asyncio.run, but it waits for nothing without end: neither for tasks nor for threads."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=DEADLINE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _watched(work):
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    test = asyncio.ensure_future(work)
     KEPT.clear()
-    KEPT.add(asyncio.current_task())
-    await asyncio.wait_for(test, 2 * DEADLINE)
+    KEPT.update((asyncio.current_task(), test))
+    done, _ = await asyncio.wait({test}, timeout=LIMIT)
+    if not done:
+        said = f"it did not end within {LIMIT} s; there are {[str(task) for task in asyncio.all_tasks()]}"
+        test.cancel()
+        await asyncio.wait({test}, timeout=DEADLINE)
+        # Where it was, if it let itself be cancelled.
+        raise AssertionError(said) from (await asyncio.gather(test, return_exceptions=True))[0] if test.done() else None
+    await test
     await nothing_is_left()
     # Older grpcio, where two event loops of a process use it: one woke for the other's event.
     complaints = [one for one in complaints if not isinstance(one.get("exception"), BlockingIOError)]
@@ -104,6 +132,7 @@ def columns(item):
 
 
 def pytest_configure(config):
+    serving_parts.pytest_configure(config)
     config.addinivalue_line("markers", "only(column): a case that only this client can have")
 
 

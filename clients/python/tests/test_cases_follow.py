@@ -160,8 +160,9 @@ async def test_c68_watch_resumes(make, upstream):
 @pytest.mark.only("python")
 async def test_a_cancelled_follow_ends_its_call(make, upstream):
     async with make() as client, connected(client, upstream) as id:
-        task = background(client.receive(id).__anext__())
-        await asyncio.wait([task], timeout=0.1)
+        follow = client.receive(id)
+        task = background(follow.__anext__())
+        await eventually("the call", lambda: follow._call)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from conftest import DEADLINE
 from fakes import fake
 from help import fresh, refused
 from virtufin.websocketmanager import CONNECTED, UnsupportedError
@@ -23,7 +24,7 @@ def base(tmp_path_factory):
     """The service as it was described first, by method name."""
     out = tmp_path_factory.mktemp("base") / "set"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--descriptor_set_out={out}", "base.proto"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, timeout=DEADLINE)
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:
         pool.Add(file)

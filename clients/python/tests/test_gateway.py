@@ -1,5 +1,6 @@
 """The gateway's way: dictionaries, by reflection alone."""
 
+import asyncio
 import base64
 import subprocess
 import sys
@@ -7,9 +8,10 @@ import sys
 import grpc
 import pytest
 
-from conftest import DEADLINE, SOURCE, address
-from help import fresh
-from virtufin.api.client import ApiClient, UnknownNameError, WebSocketManagerError
+from conftest import DEADLINE, SOURCE, address, eventually
+from fakes import fake
+from help import background, fresh
+from virtufin.api.client import ApiClient, ClientClosedError, UnknownNameError, WebSocketManagerError
 
 ALONE = """
 import asyncio, sys
@@ -102,6 +104,63 @@ async def test_what_is_wrong_is_named(service):
                 pass
     with pytest.raises(WebSocketManagerError, match="the client is closed"):
         await wsm.List()
+
+
+async def test_what_is_wrong_within_a_stream_of_requests_is_named(service):
+    async def later():
+        yield {"id": "nobody", "message": "x"}
+        yield {"ulr": "x"}
+
+    async with ApiClient(*address(service)) as client:
+        wsm = client.gateway.websocketmanager
+        for requests, kind, says in [
+            ([{"ulr": 1}], UnknownNameError, "SendStream: there is no field 'ulr'"),
+            ([7], TypeError, "a dict is needed, not int"),
+            (later(), UnknownNameError, "there is no field 'ulr'"),
+        ]:
+            with pytest.raises(kind, match=says):
+                async for _ in wsm.SendStream(requests):
+                    pass
+        with pytest.raises(TypeError, match="keyword arguments go with a dict, not with str"):
+            wsm.Connect("ws://x/", autoReconnect=True)
+
+
+async def test_closing_ends_what_waits(service, upstream):
+    client = ApiClient(*address(service))
+    wsm = client.gateway.websocketmanager
+    id = (await wsm.Connect({"url": upstream}))["id"]
+    await wsm.SendRaw(id=id, message="first")
+    seen = []
+
+    async def follow():
+        async for message in wsm.Receive(id=id, fromStart=True):
+            seen.append(message["text"])
+
+    following = background(follow())
+    await eventually("the first message", lambda: seen == ["first"])
+    async with ApiClient(*address(service)) as other:
+        await client.close()
+        with pytest.raises(ClientClosedError, match="the client is closed"):
+            await asyncio.wait_for(following, 10)
+        await other.gateway.websocketmanager.Disconnect(id=id)
+
+
+async def test_closing_ends_a_question_to_reflection():
+    asked = asyncio.Event()
+
+    async def deaf(requests, context):
+        asked.set()
+        await asyncio.Event().wait()
+        yield b""
+
+    handlers = {"ServerReflectionInfo": ("stream_stream", deaf)}
+    async with fake(handlers, "grpc.reflection.v1.ServerReflection") as port:
+        client = ApiClient("127.0.0.1", port, timeout=60)
+        listing = background(client.gateway.services())
+        await asyncio.wait_for(asked.wait(), 10)
+        await client.close()
+        with pytest.raises(ClientClosedError):
+            await asyncio.wait_for(listing, 10)
 
 
 async def test_nobody_there_is_told():

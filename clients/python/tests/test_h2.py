@@ -1,6 +1,7 @@
 """The send stream's HTTP/2, against peers that keep to the letter of it, and against those that do not."""
 
 import asyncio
+import errno
 
 import grpc
 import hpack
@@ -20,6 +21,8 @@ class Wire(asyncio.Transport):
     def __init__(self):
         super().__init__()
         self.written, self.closing = bytearray(), False
+        # Bytes that the other side does not take.
+        self.stuck, self.aborted = 0, False
 
     def write(self, data):
         self.written += data
@@ -29,6 +32,12 @@ class Wire(asyncio.Transport):
 
     def close(self):
         self.closing = True
+
+    def abort(self):
+        self.closing = self.aborted = True
+
+    def get_write_buffer_size(self):
+        return self.stuck
 
     def frames(self):
         """Kind, flags, stream and payload of each, after the preface."""
@@ -144,9 +153,29 @@ async def test_a_lost_connection_ends_it():
     assert [error.code() for error in peer.ends] == [grpc.StatusCode.ABORTED]
 
 
+@pytest.mark.parametrize("stuck", [0, 1])
+async def test_what_the_other_side_does_not_take_keeps_nothing_open(stuck):
+    peer = Peer()
+    peer.wire.stuck = stuck
+    peer.stream.abort()
+    assert peer.wire.closing and peer.wire.aborted is bool(stuck)
+    assert [kind for kind, *_ in peer.wire.frames()][-1] == h2.RST_STREAM and not peer.ends
+
+
 async def test_what_never_greets_is_no_http2():
     peer = Peer(settings=b"")
     peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     with pytest.raises(grpc.aio.AioRpcError, match="not HTTP/2"):
         await peer.stream.greeted
     assert not peer.ends
+
+
+async def test_all_addresses_of_a_name_refusing_is_one_refusal(monkeypatch):
+    each = f"[Errno {errno.ECONNREFUSED}] Connect call failed"
+
+    async def refuse(*arguments, **settings):
+        raise OSError(f"Multiple exceptions: {each} (::1), {each} (127.0.0.1)")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse, raising=False)
+    with pytest.raises(grpc.aio.AioRpcError, match="Connection refused"):
+        await h2.connect("localhost", 1, None, None, lambda: None, "SendStream")

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 from websockets.asyncio.client import connect
 
-from conftest import CLIENT, DEADLINE, ROOT, SOURCE, _load, eventually
+from conftest import CLIENT, DEADLINE, ROOT, SOURCE, _load
 from help import fresh
 from virtufin.websocketmanager import SyncWebSocketManagerClient, WebSocketManagerClient
 from virtufin.websocketmanager.protos import rooms_pb2

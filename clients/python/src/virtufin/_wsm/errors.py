@@ -85,7 +85,8 @@ class WebSocketManagerError(grpc.aio.AioRpcError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         taken = (self.code(), self.initial_metadata(), self.trailing_metadata(), self.details(), self.debug_error_string())
-        return type(self), (*taken, self.method), {"certainty": self.certainty}
+        known = {name: getattr(self, name) for name in ("reason", "certainty", "field", "retry_after")}
+        return type(self), (*taken, self.method), known
 
 
 class InvalidArgumentError(WebSocketManagerError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import errno
 import ssl
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -113,10 +114,15 @@ class Http2Stream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends it at once."""
-        if self._transport is not None and not self._transport.is_closing():
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
             if not self.ended:
                 self._send(frame(RST_STREAM, 0, STREAM, (8).to_bytes(4, "big")))
-            self._transport.close()
+            # What the other side does not take would keep the connection open.
+            if transport.get_write_buffer_size():
+                transport.abort()
+            else:
+                transport.close()
         self.ended = True
 
     def _flush(self) -> None:
@@ -306,11 +312,11 @@ async def connect(
     except ssl.SSLError as error:
         said = f"failed to connect to all addresses; last error: Tls handshake failed: {error}"
         raise error_of(grpc.StatusCode.UNAVAILABLE, said, method) from None
-    except ConnectionRefusedError as error:
-        said = f"failed to connect to all addresses; last error: Connection refused: {error}"
-        raise error_of(grpc.StatusCode.UNAVAILABLE, said, method) from None
     except OSError as error:
-        raise error_of(grpc.StatusCode.UNAVAILABLE, f"failed to connect to all addresses; last error: {error}", method) from None
+        # Of several addresses, all of which refused, it is one error without a number of its own.
+        refused = isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+        said = f"Connection refused: {error}" if refused else str(error)
+        raise error_of(grpc.StatusCode.UNAVAILABLE, f"failed to connect to all addresses; last error: {said}", method) from None
     chosen = transport.get_extra_info("ssl_object")
     if chosen is not None and chosen.selected_alpn_protocol() != "h2":
         stream.abort()

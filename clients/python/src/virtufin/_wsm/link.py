@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import weakref
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -111,6 +112,8 @@ class Link:
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[str, Any] = {}
+        # Older grpcio forgets at a close those that wait for their next message. Weakly: who drops one ends it.
+        self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
         # What else is open and ends with the link.
         self.streams: set[Closable] = set()
 
@@ -180,6 +183,7 @@ class Link:
         """A call that is answered many times, by default without a deadline."""
         make = self._open(method, "unary_stream")
         call: grpc.aio.UnaryStreamCall[Q, R] = make(request, timeout=timeout, metadata=self.metadata or None)
+        self._streams.add(call)
         return call
 
     def duplex(
@@ -188,6 +192,7 @@ class Link:
         """A call with many requests and many answers."""
         make = self._open(method, "stream_stream")
         call: grpc.aio.StreamStreamCall[Q, R] = make(requests, timeout=timeout, metadata=self.metadata or None)
+        self._streams.add(call)
         return call
 
     async def serving(self) -> bool:
@@ -211,6 +216,8 @@ class Link:
         """Ends all calls. Once is enough, twice does no harm."""
         self.closed = True
         self._calls.clear()
+        for call in list(self._streams):
+            call.cancel()
         for stream in list(self.streams):
             await stream.close()
         channel, self._channel = self._channel, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,8 +10,8 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from virtufin._wsm import wire
-from virtufin._wsm.errors import error_of
-from virtufin._wsm.link import Link, Method
+from virtufin._wsm.errors import ClientClosedError, error_of
+from virtufin._wsm.link import Link, Method, being_cancelled
 
 # The same messages in both; services of some years ago know only the second.
 _VERSIONS = ("v1", "v1alpha")
@@ -87,6 +88,10 @@ class Catalogue:
                 if failure.code() is grpc.StatusCode.UNIMPLEMENTED and version != _VERSIONS[-1]:
                     continue
                 raise await self._link.explained(failure) from None
+            except asyncio.CancelledError:
+                if self._link.closed and not being_cancelled():
+                    raise ClientClosedError(method="reflection") from None
+                raise
             if answer is grpc.aio.EOF:
                 raise error_of(grpc.StatusCode.INTERNAL, "reflection ended without an answer", "reflection")
             refused = getattr(answer, "error_response")

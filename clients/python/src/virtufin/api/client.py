@@ -14,6 +14,7 @@ base64 (bytes given are encoded). No generated code is used: what the service ca
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import inspect
@@ -25,7 +26,7 @@ import grpc
 from google.protobuf import json_format
 
 from virtufin._wsm.errors import ClientClosedError, WebSocketManagerError, enrich
-from virtufin._wsm.link import Link, Method, Token
+from virtufin._wsm.link import Link, Method, Token, being_cancelled
 from virtufin._wsm.tls import Tls
 
 from ._reflection import Catalogue, message_class
@@ -146,7 +147,9 @@ class Rpc:
     ) -> Call:  # fmt: skip
         """``timeout`` is in seconds; for a stream it bounds the whole of it."""
         if fields:
-            request = {**(request if isinstance(request, Mapping) else {}), **fields}
+            if request is not None and not isinstance(request, Mapping):
+                raise TypeError(f"{self._name}: keyword arguments go with a dict, not with {type(request).__name__}")
+            request = {**(request or {}), **fields}
         return Call(self._service, self._name, request if request is not None else {}, timeout)
 
 
@@ -163,6 +166,8 @@ class Call:
         descriptor = await self._service._method(self._name)
         if descriptor.server_streaming:
             raise TypeError(f"{descriptor.name} answers many times: use `async for item in {self._service._name}.{descriptor.name}(...)`")
+        if descriptor.client_streaming:
+            raise TypeError(f"{descriptor.name} takes many requests and answers once, which this client does not do")
         answer = await self._service._link.unary(_method(descriptor), _request(descriptor, self._request), self._timeout)
         return _answer(answer)
 
@@ -172,8 +177,10 @@ class Call:
             raise TypeError(f"{descriptor.name} answers once: use `await {self._service._name}.{descriptor.name}(...)`")
         link = self._service._link
         call: Any
+        # What is wrong with a request of the stream: gRPC itself would just cancel the call.
+        wrong: list[Exception] = []
         if descriptor.client_streaming:
-            call = link.duplex(_method(descriptor), _requests(descriptor, self._request), self._timeout)
+            call = link.duplex(_method(descriptor), _requests(descriptor, self._request, wrong), self._timeout)
         else:
             call = link.stream(_method(descriptor), _request(descriptor, self._request), self._timeout)
         try:
@@ -182,9 +189,17 @@ class Call:
             if await call.code() is not grpc.StatusCode.OK:
                 raise grpc.aio.AioRpcError(await call.code(), None, await call.trailing_metadata(), await call.details())
         except grpc.aio.AioRpcError as error:
+            if wrong:
+                raise wrong[0] from None
             if link.closed:
                 raise ClientClosedError(method=descriptor.name) from None
             raise await link.explained(enrich(error, descriptor.name)) from None
+        except asyncio.CancelledError:
+            if wrong and not being_cancelled():
+                raise wrong[0] from None
+            if link.closed and not being_cancelled():
+                raise ClientClosedError(method=descriptor.name) from None
+            raise
         finally:
             call.cancel()
 
@@ -207,13 +222,17 @@ def _request(descriptor: Any, value: Any) -> Any:
     return made
 
 
-async def _requests(descriptor: Any, values: Any) -> AsyncIterator[Any]:
-    if isinstance(values, AsyncIterable):
-        async for value in values:
+async def _requests(descriptor: Any, values: Any, wrong: list[Exception]) -> AsyncIterator[Any]:
+    try:
+        if isinstance(values, AsyncIterable):
+            async for value in values:
+                yield _request(descriptor, value)
+            return
+        for value in [values] if isinstance(values, Mapping) else values:
             yield _request(descriptor, value)
-        return
-    for value in [values] if isinstance(values, Mapping) else values:
-        yield _request(descriptor, value)
+    except Exception as error:
+        wrong.append(error)
+        raise
 
 
 def _check(value: Mapping[str, Any], descriptor: Any, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._requests import Correlating, correlation_of, filled, list_of
+from ._requests import Correlating, correlation_of, filled, list_of, make
 from .protos import websocketmanager_pb2 as pb
 
 Options = Mapping[str, Any]
@@ -60,7 +60,8 @@ def connect_request(
     given: dict[str, Any] = {name: filled(kind, value, name) for name, (kind, value) in inner.items() if value is not None}
     if correlation is not None:
         given["correlation"] = correlation_of(correlation)
-    return pb.ConnectRequest(
+    return make(
+        pb.ConnectRequest,
         url=url,
         auto_reconnect=auto_reconnect,
         tags=tags,

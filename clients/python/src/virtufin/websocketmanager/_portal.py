@@ -18,6 +18,7 @@ from .send_stream import SendStream
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+_INSIDE = "a synchronous client cannot be used inside its own event loop"
 
 
 class Portal:
@@ -38,10 +39,14 @@ class Portal:
             if self._loop is None:
                 self._start()
             assert self._loop is not None
-            if threading.current_thread() is self._thread:
+            if self.inside():
                 work.close()
-                raise RuntimeError("a synchronous client cannot be used inside its own event loop")
+                raise RuntimeError(_INSIDE)
             return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def inside(self) -> bool:
+        """Whether the caller is the loop itself: nothing may wait there."""
+        return threading.current_thread() is self._thread
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Does the work and waits for it; an interrupt cancels it."""
@@ -143,6 +148,7 @@ class SyncSendStream:
 
     def __init__(self, portal: Portal, stream: SendStream) -> None:
         self._portal, self._stream = portal, stream
+        self._room = threading.Semaphore(stream.max_in_flight)
 
     def __enter__(self) -> SyncSendStream:
         self._portal.run(self._stream.__aenter__())
@@ -173,9 +179,18 @@ class SyncSendStream:
         content_type: str = "",
         correlation: str | Mapping[str, Any] | pb.Correlation | None = None,
     ) -> concurrent.futures.Future[pb.SendResponse]:
-        """Sends; the future has the reply."""
-        work = self._stream.send(id, message, timeout_ms, content_type=content_type, correlation=correlation)
-        return self._portal.submit(work)
+        """Sends; the future has the reply. Waits only while ``max_in_flight`` Sends wait already."""
+        if self._portal.inside():
+            raise RuntimeError(_INSIDE)
+        self._room.acquire()
+        try:
+            work = self._stream.send(id, message, timeout_ms, content_type=content_type, correlation=correlation)
+            future = self._portal.submit(work)
+        except BaseException:
+            self._room.release()
+            raise
+        future.add_done_callback(lambda _: self._room.release())
+        return future
 
     def close(self) -> None:
         """Ends the stream at once; Sends that wait end with an error."""

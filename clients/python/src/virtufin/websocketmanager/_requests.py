@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .protos import rooms_pb2
@@ -16,7 +17,43 @@ from .protos import websocketmanager_pb2 as pb
 M = TypeVar("M", bound=Message)
 Correlating = str | Mapping[str, Any] | pb.Correlation
 
+_TYPES = {
+    FieldDescriptor.CPPTYPE_STRING: "a str",
+    FieldDescriptor.CPPTYPE_BOOL: "a bool",
+    FieldDescriptor.CPPTYPE_INT32: "an int",
+    FieldDescriptor.CPPTYPE_INT64: "an int",
+    FieldDescriptor.CPPTYPE_UINT32: "an int",
+    FieldDescriptor.CPPTYPE_UINT64: "an int",
+}
 _RULES = [field.name for field in pb.Correlation.DESCRIPTOR.fields]
+
+
+def make(kind: type[M], **fields: Any) -> M:
+    """The message with these fields. One that cannot be is told by its name, which protobuf does not say."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError, AttributeError):
+        for name, value in fields.items():
+            _check_field(kind, name, value)
+        raise
+
+
+def _check_field(kind: type[Message], name: str, value: Any) -> None:
+    try:
+        kind(**{name: value})
+    except UnicodeError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        field = kind.DESCRIPTOR.fields_by_name[name]
+        if isinstance(error, ValueError) and isinstance(value, int):
+            raise ValueError(f"{name}: {error}") from None
+        # Not the value itself: it may be secret.
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            raise TypeError(f"{name}: a dict of str to str is needed") from None
+        needed = _TYPES.get(field.cpp_type, "a message")
+        if isinstance(value, (list, tuple)):
+            raise TypeError(f"{name}: each must be {needed}") from None
+        raise TypeError(f"{name}: {needed} is needed, not {type(value).__name__}") from None
 
 
 def send_request(
@@ -24,14 +61,28 @@ def send_request(
 ) -> pb.SendRequest:
     """A Send; a text goes as text, bytes go as a binary message."""
     if isinstance(message, str):
-        request = pb.SendRequest(id=id, message=message, timeout_ms=timeout_ms, content_type=content_type)
+        request = make(pb.SendRequest, id=id, message=message, timeout_ms=timeout_ms, content_type=content_type)
     elif isinstance(message, (bytes, bytearray, memoryview)):
-        request = pb.SendRequest(id=id, data=bytes(message), timeout_ms=timeout_ms, content_type=content_type)
+        request = make(pb.SendRequest, id=id, data=bytes(message), timeout_ms=timeout_ms, content_type=content_type)
     else:
         raise TypeError(f"message: a str or bytes is needed, not {type(message).__name__}")
     if correlation is not None:
         request.correlation.CopyFrom(correlation_of(correlation))
     return request
+
+
+def batched(request: Mapping[str, Any]) -> pb.SendRequest:
+    """A Send of a batch; its message is told by its Python type, as that of ``send``."""
+    check_keys(request, pb.SendRequest.DESCRIPTOR, "requests")
+    names = {field.json_name: field.name for field in pb.SendRequest.DESCRIPTOR.fields}
+    given = {"id": "", "timeout_ms": 5000, **{names.get(key, key): value for key, value in request.items()}}
+    if "message" in given and "data" in given:
+        raise ValueError("requests: message and data exclude each other; a message of bytes is sent as they are")
+    message = given.pop("message", None)
+    data, tag = given.pop("data", ""), given.pop("tag", 0)
+    made = send_request(message=data if message is None else message, **given)
+    made.MergeFrom(make(pb.SendRequest, tag=tag))
+    return made
 
 
 def set_payload(
@@ -40,7 +91,11 @@ def set_payload(
 ) -> None:
     """Puts a text into `message` and bytes into `data`."""
     if isinstance(message, str):
-        request.message = message
+        try:
+            request.message = message
+        except ValueError:
+            _check_field(type(request), "message", message)
+            raise
     elif isinstance(message, (bytes, bytearray, memoryview)):
         request.data = bytes(message)
     else:
@@ -111,7 +166,9 @@ def _plain(value: Any) -> Any:
 
 def filters_of(tags: Mapping[str, str] | None) -> list[pb.TagFilter]:
     """Tags that must all be there."""
-    return [pb.TagFilter(key=key, value=value) for key, value in (tags or {}).items()]
+    if not isinstance(tags, (Mapping, type(None))):
+        raise TypeError(f"filter: a dict of tags is needed, not {type(tags).__name__}")
+    return [make(pb.TagFilter, key=key, value=value) for key, value in (tags or {}).items()]
 
 
 def enum_of(name: str, value: str | int | None, prefix: str, numbers: Any) -> Any:
@@ -120,6 +177,8 @@ def enum_of(name: str, value: str | int | None, prefix: str, numbers: Any) -> An
         return 0
     if isinstance(value, int):
         return value
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: a name is needed, not {type(value).__name__}")
     known = [key.removeprefix(prefix).lower() for key in numbers.keys()]
     if value.lower().removeprefix(prefix.lower()) not in known:
         raise ValueError(f"{name}: {value!r} is not known{nearest(value.lower(), known)}; there are {', '.join(known)}")

@@ -17,12 +17,12 @@ from virtufin._wsm.tls import Tls
 
 from . import _current
 from ._connect import Options, connect_request, patience
-from ._requests import Correlating, check_keys, enum_of, filled, filters_of, send_request, set_payload
+from ._requests import Correlating, batched, enum_of, filled, filters_of, list_of, make, send_request, set_payload
 from .protos import websocketmanager_pb2 as pb
 from .protos.methods import WebSocketManager as rpc
 from .receive import Follow, Received, lost_item, receive_request
 from .rooms import Rooms
-from .send_stream import MARGIN, SERVER_TIMEOUT, SendStream
+from .send_stream import MARGIN, SendStream, reply_within
 
 Statuses = Sequence[str | int]
 
@@ -138,9 +138,10 @@ class WebSocketManagerClient:
         timeout: float | None = None,
     ) -> pb.ListResponse:
         """Connections, in ``connections``: all, or those with these tags, states and direction (``in``, ``out``)."""
-        request = pb.ListRequest(
+        request = make(
+            pb.ListRequest,
             filters=filters_of(filters),
-            status=[enum_of("status", name, "", pb.ConnectionStatus) for name in status],
+            status=[enum_of("status", name, "", pb.ConnectionStatus) for name in list_of("status", status)],
             direction=enum_of("direction", direction, "DIRECTION_", pb.Direction),
             instance=instance,
             page_size=page_size,
@@ -150,7 +151,7 @@ class WebSocketManagerClient:
 
     async def get(self, id: str, *, timeout: float | None = None) -> pb.WebSocketConnection:
         """One connection, with its counters."""
-        answer = await self._link.unary(rpc.Get, pb.GetRequest(id=id), timeout, repeatable=True)
+        answer = await self._link.unary(rpc.Get, make(pb.GetRequest, id=id), timeout, repeatable=True)
         return answer.connection
 
     async def update(
@@ -166,15 +167,15 @@ class WebSocketManagerClient:
         Without ``update_mask`` those in ``settings`` that are not zero are changed.
         """
         filled_in = filled(pb.ConnectRequest, settings, "settings")
-        mask = FieldMask(paths=update_mask) if update_mask else None
-        request = pb.UpdateRequest(id=id, settings=filled_in, update_mask=mask)
+        mask = FieldMask(paths=list_of("update_mask", update_mask)) if update_mask else None
+        request = make(pb.UpdateRequest, id=id, settings=filled_in, update_mask=mask)
         return await self._link.unary(rpc.Update, request, timeout)
 
     async def disconnect(
         self, id: str, *, code: int = 0, reason: str = "", timeout: float | None = None
     ) -> pb.DisconnectResponse:
         """Closes a connection and forgets it."""
-        return await self._link.unary(rpc.Disconnect, pb.DisconnectRequest(id=id, code=code, reason=reason), timeout)
+        return await self._link.unary(rpc.Disconnect, make(pb.DisconnectRequest, id=id, code=code, reason=reason), timeout)
 
     async def send(
         self,
@@ -191,14 +192,14 @@ class WebSocketManagerClient:
         A str goes as text, bytes go as a binary message. ``timeout_ms`` 0 is the service's default.
         """
         request = send_request(id, message, timeout_ms, content_type, correlation)
-        wait = (timeout_ms / 1000 or SERVER_TIMEOUT) + MARGIN if timeout is None else timeout
+        wait = reply_within(timeout_ms) if timeout is None else timeout
         return await self._link.unary(rpc.Send, request, wait)
 
     async def send_raw(
         self, id: str, message: str | bytes, *, content_type: str = "", timeout: float | None = None
     ) -> pb.SendRawResponse:
         """Sends a message without waiting for a reply; it was written to the socket when this returns."""
-        request = pb.SendRawRequest(id=id, content_type=content_type)
+        request = make(pb.SendRawRequest, id=id, content_type=content_type)
         set_payload(request, message)
         return await self._link.unary(rpc.SendRaw, request, timeout)
 
@@ -206,20 +207,10 @@ class WebSocketManagerClient:
         self, requests: Sequence[pb.SendRequest | Options], *, timeout: float | None = None
     ) -> Sequence[pb.SendResult]:
         """Many Sends in one call; the results are in the order of the requests, each with its own code."""
-        made = []
-        for request in requests:
-            if isinstance(request, Mapping):
-                check_keys(request, pb.SendRequest.DESCRIPTOR, "requests")
-                # A message is told by its Python type here too.
-                given = {"timeout_ms": 5000, **request}
-                message = given.pop("message", given.pop("data", ""))
-                tag = given.pop("tag", 0)
-                request = send_request(message=message, **given)
-                request.tag = tag
-            made.append(request)
-        longest = max((request.timeout_ms / 1000 or SERVER_TIMEOUT for request in made), default=0.0)
-        wait = longest + MARGIN if timeout is None else timeout
-        answer = await self._link.unary(rpc.SendBatch, pb.SendBatchRequest(requests=made), wait)
+        made = [batched(request) if isinstance(request, Mapping) else request for request in requests]
+        longest = max((reply_within(request.timeout_ms) for request in made), default=MARGIN)
+        wait = longest if timeout is None else timeout
+        answer = await self._link.unary(rpc.SendBatch, make(pb.SendBatchRequest, requests=made), wait)
         return answer.results
 
     def send_stream(self, *, max_in_flight: int = 1000) -> SendStream:
@@ -247,7 +238,8 @@ class WebSocketManagerClient:
         ``format`` is envelope, payload or frames; ``ordering`` ordered or relaxed; ``overflow`` spill, pause,
         drop_oldest, drop_newest or keep_latest (of each value at ``overflow_key``); ``gaps`` in_band or lifecycle.
         """
-        request = pb.StartPublishRequest(
+        request = make(
+            pb.StartPublishRequest,
             id=id,
             topic=topic,
             format=enum_of("format", format, "PUBLISH_FORMAT_", pb.PublishFormat),
@@ -260,15 +252,15 @@ class WebSocketManagerClient:
 
     async def stop_publish(self, id: str, *, timeout: float | None = None) -> pb.StopPublishResponse:
         """Ends the publishing."""
-        return await self._link.unary(rpc.StopPublish, pb.StopPublishRequest(id=id), timeout)
+        return await self._link.unary(rpc.StopPublish, make(pb.StopPublishRequest, id=id), timeout)
 
     async def set_tag(self, id: str, key: str, value: str, *, timeout: float | None = None) -> pb.SetTagResponse:
         """Sets one tag; an empty value deletes it."""
-        return await self._link.unary(rpc.SetTag, pb.SetTagRequest(id=id, key=key, value=value), timeout)
+        return await self._link.unary(rpc.SetTag, make(pb.SetTagRequest, id=id, key=key, value=value), timeout)
 
     async def get_tag(self, id: str, key: str, *, timeout: float | None = None) -> str | None:
         """One tag's value; None when the connection has no such tag. An unknown connection is an error."""
-        request = pb.GetTagRequest(id=id, key=key)
+        request = make(pb.GetTagRequest, id=id, key=key)
         try:
             return (await self._link.unary(rpc.GetTag, request, timeout, repeatable=True)).value
         except NotFoundError:
@@ -279,11 +271,11 @@ class WebSocketManagerClient:
 
     async def set_tags(self, id: str, tags: Mapping[str, str], *, timeout: float | None = None) -> pb.SetTagsResponse:
         """Sets several tags and leaves the others; an empty value deletes one."""
-        return await self._link.unary(rpc.SetTags, pb.SetTagsRequest(id=id, tags=tags), timeout)
+        return await self._link.unary(rpc.SetTags, make(pb.SetTagsRequest, id=id, tags=tags), timeout)
 
     async def get_tags(self, id: str, *, timeout: float | None = None) -> dict[str, str]:
         """All tags."""
-        return dict((await self._link.unary(rpc.GetTags, pb.GetTagsRequest(id=id), timeout, repeatable=True)).tags)
+        return dict((await self._link.unary(rpc.GetTags, make(pb.GetTagsRequest, id=id), timeout, repeatable=True)).tags)
 
     def receive(
         self,
@@ -341,7 +333,7 @@ class WebSocketManagerClient:
             async for event in client.watch():
                 print(event.type, event.connection_id)
         """
-        request = pb.WatchRequest(id=id, filters=filters_of(filter), cursor=cursor)
+        request = make(pb.WatchRequest, id=id, filters=filters_of(filter), cursor=cursor)
         return Follow(self._link, rpc.Watch, request, _itself, give_up_after)
 
 

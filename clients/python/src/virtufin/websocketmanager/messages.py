@@ -72,7 +72,7 @@ class WebSocketMessage(BaseModel):
         text = payload.data if isinstance(payload, Received) else payload
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnknownMessage(f"the message is not JSON: {error}") from None
         name = value.get("MESSAGE_ID") if isinstance(value, dict) else None
         if not isinstance(name, str):

@@ -16,6 +16,7 @@ import grpc.aio
 from virtufin._wsm.errors import ClientClosedError, WebSocketManagerError, enrich
 from virtufin._wsm.link import Link, Method, being_cancelled, pause_before
 
+from ._requests import make
 from .protos import websocketmanager_pb2 as pb
 
 Q = TypeVar("Q", pb.ReceiveRequest, pb.WatchRequest)
@@ -76,6 +77,7 @@ class Received:
 
     @property
     def epoch(self) -> int:
+        """Rises whenever an instance takes the connection; after a gap into a higher one, lower ones are over."""
         return self.raw.epoch
 
     @property
@@ -85,10 +87,12 @@ class Received:
 
     @property
     def topic(self) -> str:
+        """What it was published to; empty where it was not."""
         return self.raw.topic
 
     @property
     def room(self) -> str:
+        """The room that it went to; empty for a connection's message."""
         return self.raw.room
 
     @property
@@ -98,6 +102,7 @@ class Received:
 
     @property
     def content_type(self) -> str:
+        """As the service knows it, such as ``application/json``."""
         return self.raw.content_type
 
     @property
@@ -111,7 +116,8 @@ class Received:
 
 
 class Follow(Generic[Item]):
-    """An endless stream of items, for ``async for``; leaving the loop ends the call.
+    """An endless stream of items, for ``async for``. Leaving the loop ends the call, unless the follow is kept: then
+    another loop goes on, and ``async with`` or `aclose` ends it.
 
     Where the connection to the service breaks, it is opened again after the last ``cursor``, until it has been
     away for `give_up_after` seconds (None: for ever).
@@ -130,6 +136,8 @@ class Follow(Generic[Item]):
         self._link, self._method, self._request, self._wrap = link, method, request, wrap
         self._give_up_after, self._lost, self._has_ended = give_up_after, lost, has_ended
         self._call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
+        # Not answered yet.
+        self._opening: grpc.aio.UnaryStreamCall[Any, Any] | None = None
         self._opened = self._closed = self._ended = False
         self._attempt = 0
         self._last_heard = 0.0
@@ -154,28 +162,36 @@ class Follow(Generic[Item]):
     def cancel(self) -> None:
         """Ends the call, in the thread of its event loop."""
         self._closed = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        for call in (self._call, self._opening):
+            if call is not None:
+                call.cancel()
+        self._call = None
 
     async def aclose(self) -> None:
-        """Ends the call. Leaving ``async for`` does it as well."""
+        """Ends the call. Leaving ``async for`` does it as well, when nobody else holds the follow."""
         self.cancel()
 
     async def _open(self) -> Any:
         """The call, answered by the service; what it refuses is raised here."""
         while self._call is None and not self._closed:
-            call = self._link.stream(self._method, self._request)
+            call = self._opening = self._link.stream(self._method, self._request)
             try:
                 await call.wait_for_connection()
             except grpc.aio.AioRpcError as error:
                 await self._broken(error)
             except asyncio.CancelledError:
+                if self._closed and not self._link.closed and not being_cancelled():
+                    return None
                 raise self._cancelled() from None
             else:
+                if self._closed:
+                    call.cancel()
+                    return None
                 self._call = call
                 self._opened = True
                 self._last_heard = time.monotonic()
+            finally:
+                self._opening = None
         return self._call
 
     async def __anext__(self) -> Item:
@@ -275,12 +291,12 @@ def receive_request(
     if cursor and from_start:
         raise ValueError("receive: cursor and from_start exclude each other")
     if tags is not None:
-        return pb.ReceiveRequest(filter=pb.TagFilters(filters=tags), cursor=cursor, from_start=from_start)
+        return make(pb.ReceiveRequest, filter=pb.TagFilters(filters=tags), cursor=cursor, from_start=from_start)
     if id is not None:
-        return pb.ReceiveRequest(id=id, cursor=cursor, from_start=from_start)
+        return make(pb.ReceiveRequest, id=id, cursor=cursor, from_start=from_start)
     if topic is not None:
-        return pb.ReceiveRequest(topic=topic, cursor=cursor, from_start=from_start)
-    return pb.ReceiveRequest(room=room or "", cursor=cursor, from_start=from_start)
+        return make(pb.ReceiveRequest, topic=topic, cursor=cursor, from_start=from_start)
+    return make(pb.ReceiveRequest, room=room, cursor=cursor, from_start=from_start)
 
 
 def lost_item() -> Received:

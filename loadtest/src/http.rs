@@ -60,6 +60,7 @@ fn ask(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use std::net::TcpListener;
 
     /// A server of one question that writes these pieces, a moment apart, and whether it then stays.
@@ -70,7 +71,7 @@ mod tests {
             let Ok((mut stream, _)) = listener.accept() else { return };
             let _ = stream.read(&mut [0; 1024]);
             for piece in pieces {
-                std::thread::sleep(pause);
+                clock::sleep(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
                 if stream.write_all(piece.as_bytes()).is_err() {
                     return;
                 }

@@ -105,9 +105,9 @@ fn under_way(fake: &Fake, out: &Path) -> (Child, Vec<u32>) {
     let mut command = command(fake, out, &["send-stream", "--seconds", "600"]);
     let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let lines = BufReader::new(run.stderr.take().expect("piped")).lines();
-    let (sender, told) = mpsc::channel();
+    let (sender, told) = mpsc::sync_channel(256);
     // To its end: what is still said would block it otherwise.
-    thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.try_send(line))));
     let give_up = clock::now() + 60 * SECOND;
     loop {
         let left = Duration::from_nanos(give_up.saturating_sub(clock::now()));

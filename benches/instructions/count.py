@@ -33,6 +33,11 @@ OTHER_COMPILER_GROWTH_MAX = 0.10
 INSTRUCTIONS_BORNE = 10
 # Allocations are whole, and some come once in many rounds.
 ALLOCATIONS_BORNE = 0.02
+# Seconds: for the few crates of the core on a machine that builds other things too, for all cases under
+# valgrind, and for what is there at once.
+BUILD_PATIENCE = 1800
+COUNT_PATIENCE = 600
+GLANCE = 60
 # For what this machine cannot do, as automake has it.
 EXIT_SKIPPED = 77
 # Where the binary's harness says that a case begins and ends.
@@ -62,7 +67,8 @@ def find_valgrind():
 
 
 def compiler():
-    return subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    version = ["rustc", "--version"]
+    return subprocess.run(version, cwd=ROOT, check=True, capture_output=True, text=True, timeout=GLANCE).stdout.strip()
 
 
 def build():
@@ -71,7 +77,7 @@ def build():
     command = ["cargo", "build", "--locked", "--profile", "instructions", "--bin", "instructions", *features]
     # Flags of somebody's own make other code.
     env = {name: value for name, value in os.environ.items() if "RUSTFLAGS" not in name}
-    built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    built = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=BUILD_PATIENCE)
     if built.returncode:
         raise Trouble(f"{' '.join(command)} failed:\n{built.stderr}")
     return pathlib.Path(env.get("CARGO_TARGET_DIR", ROOT / "target")) / "instructions/instructions"
@@ -88,6 +94,7 @@ def count(binary, valgrind):
             env={"PATH": os.defpath},
             capture_output=True,
             text=True,
+            timeout=COUNT_PATIENCE,
         )
         if ran.returncode:
             raise Trouble(f"{binary} failed under valgrind, after {ran.stdout.splitlines()[-1:]}:\n{ran.stderr}")
@@ -183,7 +190,7 @@ def main(arguments):
     except Missing as missing:
         print(f"SKIPPED: {missing}")
         return EXIT_SKIPPED
-    except Trouble as trouble:
+    except (Trouble, subprocess.TimeoutExpired) as trouble:
         print(trouble)
         return 1
     growth_max = GROWTH_MAX

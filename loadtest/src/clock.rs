@@ -3,6 +3,7 @@
 //! Times are nanoseconds of CLOCK_MONOTONIC: what one process writes into a message another one can
 //! take the latency from.
 
+use crate::stop;
 use rustix::time::{ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use std::{
     io,
@@ -14,6 +15,8 @@ use tokio::io::unix::AsyncFd;
 pub const SECOND: u64 = 1_000_000_000;
 pub const MILLI: u64 = 1_000_000;
 pub const MICRO: u64 = 1_000;
+/// Between two looks at whether Ctrl-C was pressed.
+pub const GLANCE: u64 = SECOND / 5;
 
 #[must_use]
 pub fn now() -> u64 {
@@ -88,7 +91,15 @@ impl Timer {
         }
     }
 
-    pub async fn until(&mut self, at: u64) {
-        std::future::poll_fn(|cx| self.poll_until(at, cx)).await;
+    /// The same, and ready within a glance of Ctrl-C however far off that is.
+    pub fn poll_until_or_stop(&mut self, at: u64, cx: &mut Context<'_>) -> Poll<()> {
+        while now() < at && !stop::asked() {
+            ready!(self.poll_until(at.min(now() + GLANCE), cx));
+        }
+        Poll::Ready(())
+    }
+
+    pub async fn until_or_stop(&mut self, at: u64) {
+        std::future::poll_fn(|cx| self.poll_until_or_stop(at, cx)).await;
     }
 }

@@ -6,19 +6,21 @@
 //! - [`record`]: histograms and a timeline of seconds. [`sample`]: CPU and memory of processes.
 //! - [`pin`], [`noise`], [`limits`]: the machine: cores, how late it is by itself, open files.
 //! - [`children`]: processes that end with us. [`service`] and [`upstream`] are two of them.
-//! - [`poll`], [`frames`], [`ws`]: WebSocket with as little as it takes, many sockets on one thread.
+//! - [`poll`], [`frames`], [`handshake`], [`ws`]: WebSocket with as little as it takes, many sockets on one thread.
 //! - [`readers`]: many of them, whose books show what was lost or doubled.
-//! - [`metrics`]: the service's own counters, and whether its books balance.
+//! - [`http`], [`scrape`], [`books`]: the service's own counters, and whether its books balance.
 //! - [`goals`]: what was promised. [`report`]: what came out. [`scenarios`]: what is run.
 //! - [`peers`]: other people's servers under the same load. [`tools`]: other people's load generators.
 //! - [`watch`]: a live view of a running service in the terminal.
 
+pub mod books;
 pub mod children;
 pub mod clock;
 pub mod frames;
 pub mod goals;
+pub mod handshake;
+pub mod http;
 pub mod limits;
-pub mod metrics;
 pub mod noise;
 pub mod options;
 pub mod payload;
@@ -32,6 +34,7 @@ pub mod report;
 pub mod sample;
 pub mod scenarios;
 pub mod schedule;
+pub mod scrape;
 pub mod service;
 pub mod stage;
 pub mod stop;

@@ -20,6 +20,17 @@ pub fn files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Left of the limit for all else, where as many sockets are wanted as there can be.
+const LESS: usize = 500;
+/// More would take longer to come in than they are looked at.
+const SOCKETS_MAX: usize = 200_000;
+
+/// As many sockets as the limit allows, less some for all else.
+#[must_use]
+pub fn most_sockets() -> usize {
+    usize::try_from(files()).unwrap_or(usize::MAX).saturating_sub(LESS).min(SOCKETS_MAX)
+}
+
 /// Fails when one process cannot have so many sockets.
 pub fn need_files(sockets: u64, what: &str) -> Result<()> {
     enough_files(sockets, what, files())

@@ -10,7 +10,10 @@ use loadtest::{
     trouble::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Result, Trouble},
     upstream, watch,
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -74,9 +77,13 @@ fn wanted(name: &str) -> Result<Vec<&'static Scenario>> {
 
 fn run(options: Options, arguments: &[String]) -> Result<u8> {
     let wanted = wanted(&options.scenario)?;
+    let alone = wanted.len() == 1;
+    if let [one] = wanted.as_slice() {
+        options.only(one.name, one.takes)?;
+    }
     let mut report = Report::new(&options.scenario, arguments);
     let stage = Stage::new(options)?;
-    let alone = wanted.len() == 1;
+    writable(&results(&stage))?;
     for scenario in wanted {
         if stop::asked() {
             report.left_out.push((scenario.name.to_owned(), "interrupted".to_owned()));
@@ -92,15 +99,30 @@ fn run(options: Options, arguments: &[String]) -> Result<u8> {
     finish(&stage, &report)
 }
 
+/// Where reports go.
+fn results(stage: &Stage) -> PathBuf {
+    let usual = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results");
+    stage.options.out.clone().unwrap_or_else(usual)
+}
+
+/// Tried before anything starts: minutes later it would be too late.
+fn writable(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder)).map(drop).map_err(|error| {
+        Trouble::Usage(format!(
+            "--out: no report can be written to {}: {error}; name a folder that is yours",
+            folder.display()
+        ))
+    })
+}
+
 fn finish(stage: &Stage, report: &Report) -> Result<u8> {
     stage.progress.clear();
-    let usual = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results");
-    let folder = report.write(&stage.options.out.clone().unwrap_or_else(usual))?;
     if stage.options.json {
         print!("{}", json::render(report));
     } else {
         print!("{}", table::render(report));
     }
+    let folder = report.write(&results(stage))?;
     eprintln!("report: {}", folder.join("report.html").display());
     if stop::asked() {
         return Ok(EXIT_INTERRUPTED);

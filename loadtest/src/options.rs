@@ -21,7 +21,6 @@ pub struct Options {
     pub connections: Option<usize>,
     pub bytes: Option<usize>,
     pub shards: Option<usize>,
-    pub seed: Option<u64>,
     pub quick: bool,
     pub json: bool,
     pub install: bool,
@@ -33,6 +32,9 @@ pub struct Options {
     /// What stands after the flags: a scenario's own words.
     pub words: Vec<String>,
 }
+
+/// What stands after the flags, among what a scenario takes.
+pub const WORDS: &str = "words";
 
 struct Flag {
     name: &'static str,
@@ -47,7 +49,6 @@ const FLAGS: &[Flag] = &[
     Flag { name: "--connections", value: "N", meaning: "connections, or members (1 to 1000000)" },
     Flag { name: "--bytes", value: "N", meaning: "size of a message (32 to 1048576)" },
     Flag { name: "--shards", value: "N", meaning: "shards of the service that is started (1 to 256)" },
-    Flag { name: "--seed", value: "N", meaning: "of what is drawn by lot; the same seed draws the same" },
     Flag { name: "--quick", value: "", meaning: "short: a look, not a figure to publish" },
     Flag {
         name: "--json",
@@ -152,7 +153,6 @@ impl Options {
             "--connections" => self.connections = Some(number(name, value, 1, 1_000_000)?),
             "--bytes" => self.bytes = Some(number(name, value, 32, 1 << 20)?),
             "--shards" => self.shards = Some(number(name, value, 1, 256)?),
-            "--seed" => self.seed = Some(number(name, value, 0, u64::MAX)?),
             "--quick" => self.quick = true,
             "--json" => self.json = true,
             "--install" => self.install = true,
@@ -163,6 +163,34 @@ impl Options {
             _ => unreachable!("every flag of the table is set here"),
         }
         Ok(())
+    }
+
+    /// What was set of that which a scenario may have no use for.
+    fn set_here(&self) -> impl Iterator<Item = &'static str> {
+        [
+            ("--seconds", self.seconds.is_some()),
+            ("--warmup", self.warmup.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--connections", self.connections.is_some()),
+            ("--bytes", self.bytes.is_some()),
+            ("--shards", self.shards.is_some()),
+            ("--install", self.install),
+            (WORDS, !self.words.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, set)| set.then_some(flag))
+    }
+
+    /// A flag that would change nothing is refused: whoever sets it believes that it does. (What cannot
+    /// be had at a service that runs already is said by the scenario, which knows why.)
+    pub fn only(&self, scenario: &str, takes: &[&str]) -> Result<()> {
+        let Some(other) = self.set_here().find(|flag| !takes.contains(flag)) else { return Ok(()) };
+        let takes: Vec<&str> = takes.iter().copied().filter(|flag| *flag != WORDS).collect();
+        let what = if other == WORDS { format!("'{}'", self.words.join(" ")) } else { other.to_owned() };
+        Err(Trouble::Usage(format!(
+            "{what}: {scenario} has no use for it; beside what every scenario takes it has {}",
+            takes.join(", ")
+        )))
     }
 
     /// Nanoseconds: what was asked for, else the shorter or the longer of a scenario's own.

@@ -7,7 +7,8 @@ use std::{
 };
 
 const ON_A_TERMINAL: u64 = SECOND / 5;
-const ELSEWHERE: u64 = 5 * SECOND;
+/// A line for each tenth of the time that passed, so that short runs say something and long ones little.
+const ELSEWHERE: std::ops::RangeInclusive<u64> = SECOND..=30 * SECOND;
 const WIDTH: usize = 110;
 
 pub struct Progress {
@@ -26,7 +27,8 @@ impl Progress {
     /// `say` is asked for a line only when it is time for one.
     pub fn tick(&self, say: impl FnOnce() -> String) {
         let now = clock::now();
-        let pause = if self.terminal { ON_A_TERMINAL } else { ELSEWHERE };
+        let seldom = ((now - self.begun) / 10).clamp(*ELSEWHERE.start(), *ELSEWHERE.end());
+        let pause = if self.terminal { ON_A_TERMINAL } else { seldom };
         if now - self.last.get() < pause {
             return;
         }

@@ -29,8 +29,11 @@ pub struct Operation {
     pub name: &'static str,
     /// Nanoseconds from the due time, of those that succeeded.
     pub histogram: Histogram<u64>,
-    /// Before the warm-up was over, and in no other figure here.
+    /// Due before the warm-up was over, and in no other figure here but the next.
     pub warm: u64,
+    /// Done between the warm-up's end and the end of what is measured, whenever they were due. Of these
+    /// is the rate: what is done of a backlog afterwards was not done in that time.
+    pub in_time: u64,
     pub failures: BTreeMap<String, u64>,
     pub seconds: Vec<Moment>,
     now: Histogram<u64>,
@@ -56,6 +59,7 @@ impl Operation {
             name,
             histogram: histogram(),
             warm: 0,
+            in_time: 0,
             failures: BTreeMap::new(),
             seconds: Vec::new(),
             now: small(),
@@ -96,6 +100,7 @@ impl Operation {
 pub struct Recorder {
     /// What was due before this is warm-up.
     start: u64,
+    end: u64,
     inner: Mutex<Inner>,
 }
 
@@ -107,6 +112,7 @@ struct Inner {
 /// For whoever has many results at once.
 pub struct Open<'a> {
     start: u64,
+    end: u64,
     inner: MutexGuard<'a, Inner>,
 }
 
@@ -115,7 +121,13 @@ impl Recorder {
     #[must_use]
     pub fn new(start: u64, names: &[&'static str]) -> Self {
         let operations = names.iter().map(|name| Operation::new(name)).collect();
-        Recorder { start, inner: Mutex::new(Inner { operations, second: 0 }) }
+        Recorder { start, end: u64::MAX, inner: Mutex::new(Inner { operations, second: 0 }) }
+    }
+
+    /// What is done later counts with its latency, and in no rate.
+    #[must_use]
+    pub fn until(self, end: u64) -> Self {
+        Recorder { end, ..self }
     }
 
     /// When the warm-up is over.
@@ -125,7 +137,11 @@ impl Recorder {
     }
 
     pub fn open(&self) -> Open<'_> {
-        Open { start: self.start, inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner) }
+        Open {
+            start: self.start,
+            end: self.end,
+            inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Operation number `which` was due then and is done now.
@@ -168,6 +184,7 @@ impl Open<'_> {
     pub fn done(&mut self, which: usize, due: u64, now: u64) {
         self.roll(now);
         let operation = &mut self.inner.operations[which];
+        operation.in_time += u64::from(now >= self.start && now < self.end);
         if due < self.start {
             operation.warm += 1;
             return;
@@ -178,15 +195,20 @@ impl Open<'_> {
     }
 
     pub fn failed(&mut self, which: usize, due: u64, now: u64, why: &str) {
+        self.failed_together(which, due, now, why, 1);
+    }
+
+    /// So many that were due at the same time.
+    pub fn failed_together(&mut self, which: usize, due: u64, now: u64, why: &str, count: u64) {
         self.roll(now);
         let operation = &mut self.inner.operations[which];
         if due < self.start {
-            operation.warm += 1;
+            operation.warm += count;
             return;
         }
-        operation.failed_now += 1;
+        operation.failed_now += count;
         let known = operation.failures.contains_key(why) || operation.failures.len() < REASONS_MAX;
-        *operation.failures.entry(if known { why } else { "other" }.to_owned()).or_default() += 1;
+        *operation.failures.entry(if known { why } else { "other" }.to_owned()).or_default() += count;
     }
 }
 
@@ -202,6 +224,17 @@ mod tests {
         recorder.done(0, 10 * SECOND, 11 * SECOND);
         let operations = recorder.end(12 * SECOND);
         assert_eq!((operations[0].warm, operations[0].done(), operations[0].failed()), (2, 1, 0));
+    }
+
+    #[test]
+    fn what_is_done_afterwards_is_in_no_rate() {
+        let recorder = Recorder::new(10 * SECOND, &["call"]).until(12 * SECOND);
+        for (due, now) in [(9, 9), (9, 10), (11, 11), (11, 12), (11, 60)] {
+            recorder.done(0, due * SECOND, now * SECOND);
+        }
+        let operation = &recorder.end(12 * SECOND)[0];
+        assert_eq!((operation.in_time, operation.done(), operation.warm), (2, 3, 2));
+        assert!(operation.histogram.max() >= 49 * SECOND, "its latency counts all the same");
     }
 
     #[test]

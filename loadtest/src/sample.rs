@@ -1,6 +1,9 @@
 //! CPU and memory of processes, from the system.
 
-use crate::clock::{self, SECOND};
+use crate::{
+    clock::{self, MILLI, SECOND},
+    stop,
+};
 use std::{
     fs,
     sync::{
@@ -38,6 +41,9 @@ pub fn memory(pid: u32) -> Option<Memory> {
     Some(Memory { resident: kib(&text, "VmRSS:")?, anonymous: kib(&text, "RssAnon:")? })
 }
 
+/// Memory that changes by less does not change.
+pub const STILL: u64 = 64 << 10;
+
 /// Dirty pages of this process alone. Walks its page tables: too slow for every second.
 #[must_use]
 pub fn private_dirty(pid: u32) -> Option<u64> {
@@ -47,6 +53,20 @@ pub fn private_dirty(pid: u32) -> Option<u64> {
 fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Dirty memory that no longer changes, or what it is when patience ends.
+#[must_use]
+pub fn settled_dirty(pid: u32) -> u64 {
+    let (mut last, give_up) = (0, clock::now() + 5 * SECOND);
+    loop {
+        let now = private_dirty(pid).unwrap_or(0);
+        if now.abs_diff(last) < STILL || clock::now() > give_up || stop::asked() {
+            return now;
+        }
+        last = now;
+        clock::sleep(300 * MILLI);
+    }
 }
 
 /// A process that is watched.
@@ -96,11 +116,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// From `start` on, which may be later than now: a warm-up is not counted.
-    pub fn begin(processes: Vec<Watched>, start: u64) -> Self {
+    /// From `start` on, which may be later than now, to `end`: neither a warm-up is counted nor what is
+    /// done of a backlog afterwards.
+    pub fn begin(processes: Vec<Watched>, start: u64, end: u64) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let told = ended.clone();
-        Sampler { ended, thread: thread::spawn(move || watch(&processes, start, &told)) }
+        Sampler { ended, thread: thread::spawn(move || watch(&processes, start, end, &told)) }
     }
 
     #[must_use]
@@ -113,7 +134,7 @@ impl Sampler {
 /// Between two looks at whether it is over.
 const GLANCE: u64 = SECOND / 20;
 
-fn watch(processes: &[Watched], start: u64, ended: &AtomicBool) -> Vec<Use> {
+fn watch(processes: &[Watched], start: u64, end: u64, ended: &AtomicBool) -> Vec<Use> {
     let wait = |until: u64| {
         while clock::now() < until && !ended.load(Ordering::Relaxed) {
             clock::sleep_until(until.min(clock::now() + GLANCE));
@@ -125,8 +146,8 @@ fn watch(processes: &[Watched], start: u64, ended: &AtomicBool) -> Vec<Use> {
     let mut uses: Vec<Use> =
         processes.iter().map(|it| Use { name: it.name.clone(), cpu_nanos: 0, moments: Vec::new() }).collect();
     let (mut before, began) = (clock::now(), clock::now());
-    while !ended.load(Ordering::Relaxed) {
-        wait(before + SECOND);
+    while !ended.load(Ordering::Relaxed) && before < end {
+        wait(end.min(before + SECOND));
         let now = clock::now();
         for (number, process) in processes.iter().enumerate() {
             let (Some(cpu), Some(memory)) = (cpu_nanos(process.pid), memory(process.pid)) else { continue };

@@ -4,7 +4,7 @@
 //! stalls, and then reports one slow answer where there were a thousand late ones. Here latency counts
 //! from the due time, and how far the generator itself fell behind is told apart.
 
-use crate::clock::SECOND;
+use crate::clock::{self, SECOND};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// When each of a row of operations is due.
@@ -72,6 +72,7 @@ pub struct Behind {
     late: AtomicU64,
     sum: AtomicU64,
     max: AtomicU64,
+    never: AtomicU64,
 }
 
 /// What counts as late: more than a timer's own error.
@@ -88,6 +89,11 @@ impl Behind {
         }
     }
 
+    /// So many were due, and their turn did not come before patience ended.
+    pub fn gave_up(&self, count: u64) {
+        self.never.fetch_add(count, Ordering::Relaxed);
+    }
+
     #[must_use]
     pub fn told(&self) -> Lag {
         let issued = self.issued.load(Ordering::Relaxed);
@@ -96,6 +102,7 @@ impl Behind {
             late: self.late.load(Ordering::Relaxed),
             mean: self.sum.load(Ordering::Relaxed) / issued.max(1),
             max: self.max.load(Ordering::Relaxed),
+            never: self.never.load(Ordering::Relaxed),
         }
     }
 }
@@ -108,6 +115,25 @@ pub struct Lag {
     /// Nanoseconds.
     pub mean: u64,
     pub max: u64,
+    /// Due, and not issued when the run gave up: the connection took no more.
+    pub never: u64,
+}
+
+impl Lag {
+    #[must_use]
+    pub fn says(&self) -> String {
+        let never = match self.never {
+            0 => String::new(),
+            count => format!("; {count} MORE WERE DUE AND NEVER ISSUED"),
+        };
+        format!(
+            "{} issued, {} of them more than 1 ms late; behind by {} on average, {} at most{never}",
+            self.issued,
+            self.late,
+            clock::human(self.mean),
+            clock::human(self.max)
+        )
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +168,8 @@ mod tests {
         let behind = Behind::default();
         behind.issued(100, 100);
         behind.issued(0, 3 * LATE);
-        assert_eq!(behind.told(), Lag { issued: 2, late: 1, mean: 3 * LATE / 2, max: 3 * LATE });
+        assert_eq!(behind.told(), Lag { issued: 2, late: 1, mean: 3 * LATE / 2, max: 3 * LATE, never: 0 });
+        behind.gave_up(7);
+        assert!(behind.told().says().contains("7 MORE WERE DUE"), "{}", behind.told().says());
     }
 }

@@ -3,22 +3,25 @@
 use crate::{
     children::{Child, Start},
     clock::SECOND,
-    metrics::Scrape,
+    http,
     sample::Watched,
+    scrape::Scrape,
     trouble::{Result, Trouble},
 };
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 const PATIENCE: u64 = 30 * SECOND;
-/// Between asking and the last byte of an answer over HTTP.
-const HTTP_PATIENCE: Duration = Duration::from_secs(10);
+/// Between asking and the last byte of the metrics, and until a connection for gRPC stands.
+const SHORT_PATIENCE: Duration = Duration::from_secs(10);
+/// For the answer to a call: longer than the service's own patience with an upstream. Without it one
+/// call that is never answered would keep a run for ever.
+const CALL_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where a service is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,12 +110,15 @@ impl Service {
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20)
-            .connect_timeout(HTTP_PATIENCE);
+            .connect_timeout(SHORT_PATIENCE)
+            .timeout(CALL_PATIENCE);
         Ok(endpoint.connect().await?)
     }
 
     pub fn scrape(&self) -> Result<Scrape> {
-        Ok(Scrape::parse(&get(self.at.admin, "/metrics")?))
+        let told = http::get(self.at.admin, "/metrics", SHORT_PATIENCE);
+        told.and_then(|text| Scrape::read(Instant::now(), &text))
+            .map_err(|why| Trouble::Failed(format!("the metrics at {}: {why}", self.at.admin)))
     }
 
     /// Ends it, and says when it ended badly by itself before.
@@ -128,44 +134,5 @@ impl Service {
             self.name,
             child.complaints()
         )))
-    }
-}
-
-/// The body of an answer over HTTP, of whatever is small.
-pub fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, HTTP_PATIENCE)?;
-    stream.set_read_timeout(Some(HTTP_PATIENCE))?;
-    // In one write: a server may answer the first packet and close on the second.
-    stream.write_all(
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let line = head.lines().next().unwrap_or_default();
-    if line.split(' ').nth(1) != Some("200") {
-        return Err(Trouble::Failed(format!("{path} at {address} answered '{line}'")));
-    }
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    Ok(if chunked { joined(body) } else { body.to_owned() })
-}
-
-fn joined(mut chunks: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, rest)) = chunks.split_once("\r\n") {
-        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
-        let Some(chunk) = rest.get(..size).filter(|chunk| !chunk.is_empty()) else { break };
-        body.push_str(chunk);
-        chunks = rest.get(size + 2..).unwrap_or("");
-    }
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn chunks_are_joined() {
-        assert_eq!(super::joined("4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"), "abcdef");
     }
 }

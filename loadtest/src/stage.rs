@@ -1,8 +1,8 @@
 //! What a scenario stands on: processes on their cores, one measured stretch of time, and its outcome.
 
 use crate::{
+    books::{self, Check},
     clock::{self, MILLI, SECOND},
-    metrics::{self, Check},
     noise,
     options::Options,
     pin::{self, Cores},
@@ -11,6 +11,7 @@ use crate::{
     report::Outcome,
     sample::{Sampler, Watched},
     schedule::{Behind, Schedule},
+    scrape::Scrape,
     service::{Service, Wanted},
     stop,
     trouble::{Result, Trouble},
@@ -57,6 +58,15 @@ impl Stage {
 
     /// The service that was named, or one of our own with these flags.
     pub fn service(&self, flags: &[&str]) -> Result<Service> {
+        self.service_with(false, flags)
+    }
+
+    /// The same without huge pages, so that its memory is what it touched.
+    pub fn lean_service(&self, flags: &[&str]) -> Result<Service> {
+        self.service_with(true, flags)
+    }
+
+    fn service_with(&self, small_pages: bool, flags: &[&str]) -> Result<Service> {
         let shards = self.shards();
         let cores = self.cores(shards);
         pin::stay_on(&cores.generator);
@@ -65,7 +75,7 @@ impl Stage {
         }
         let program = self.binary()?;
         let cores = &cores.service;
-        self.start(&Wanted { name: "service", program: &program, shards, cores, small_pages: false, flags })
+        self.start(&Wanted { name: "service", program: &program, shards, cores, small_pages, flags })
     }
 
     pub fn start(&self, wanted: &Wanted) -> Result<Service> {
@@ -116,17 +126,23 @@ impl Stage {
             begin,
             end: begin + warm + nanos,
             nanos,
-            recorder: Arc::new(Recorder::new(begin + warm, names)),
+            recorder: Arc::new(Recorder::new(begin + warm, names).until(begin + warm + nanos)),
             behind: Arc::default(),
-            sampler: Sampler::begin(watched, begin + warm),
+            sampler: Sampler::begin(watched, begin + warm, begin + warm + nanos),
         }
     }
 
     /// How late the machine is by itself, on the generator's cores.
     #[must_use]
     pub fn noise(&self) -> noise::Noise {
+        self.noise_for(NOISE)
+    }
+
+    /// The same for longer: a far percentile is of many looks.
+    #[must_use]
+    pub fn noise_for(&self, nanos: u64) -> noise::Noise {
         self.progress.tick(|| "listening to the machine".to_owned());
-        noise::measure(NOISE, &self.cores(self.shards()).generator)
+        noise::measure(nanos, &self.cores(self.shards()).generator)
     }
 
     /// Runs what makes the load beside a line that tells how far it is.
@@ -191,14 +207,14 @@ impl Measure {
 }
 
 /// Waits until the books of the service balance and nothing is on its way; how they stand then.
-pub fn settle(service: &Service, patience: u64) -> Result<(metrics::Scrape, Vec<Check>)> {
+pub fn settle(service: &Service, patience: u64) -> Result<(Scrape, Vec<Check>)> {
     let give_up = clock::now() + patience;
     loop {
         let scrape = service.scrape()?;
         let under_way =
             ["wsm_sends_in_flight", "wsm_publish_pending_messages", "wsm_room_deliveries_in_flight"];
         let quiet = under_way.iter().all(|name| scrape.sum(name) == 0.0);
-        let books = metrics::books(&scrape);
+        let books = books::books(&scrape);
         if (quiet && books.iter().all(Check::balances)) || clock::now() > give_up {
             return Ok((scrape, books));
         }

@@ -7,6 +7,7 @@ pub mod k6;
 use crate::{
     children::{Child, Start},
     clock::{self, SECOND},
+    options::WORDS,
     report::{Outcome, Table},
     scenarios::Scenario,
     service::Service,
@@ -36,6 +37,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ghz::scenario("ghz-send-stream", "ghz: SendStream, calls of 100 Sends each"),
     ghz::scenario("ghz-rooms-send", "ghz: Rooms.Send, each message numbered"),
 ];
+
+/// Which of these a script or a configuration has a name for is its own matter.
+const TAKES: &[&str] = &["--seconds", "--rate", "--connections", "--bytes", "--shards", WORDS];
 
 /// What a tool may take beyond the time it was given: starting, the last answers, its summary.
 const GRACE: u64 = 60 * SECOND;
@@ -91,12 +95,6 @@ pub fn settings(
     let options = &stage.options;
     let name = &options.scenario;
     let mut found: Vec<(String, String)> = Vec::new();
-    let none = [("--warmup", options.warmup.is_some()), ("--seed", options.seed.is_some())];
-    for (flag, given) in none {
-        if given {
-            return Err(Trouble::Usage(format!("{flag}: {name} has no such thing")));
-        }
-    }
     for (flag, value, setting) in flags {
         match (value, *setting) {
             (Some(_), "") => return Err(Trouble::Usage(format!("{flag}: {name} has no such thing"))),
@@ -171,9 +169,9 @@ fn line(name: &str, service: &Service, passed: u64, nanos: u64) -> String {
     let done = match service.scrape() {
         Ok(scrape) => format!(
             "{} Sends, {} posts to rooms, {} deliveries, {} dials",
-            scrape.sum_where("wsm_sends_ended_total", "outcome=\"replied\""),
+            scrape.sum_of("wsm_sends_ended_total", "outcome", "replied"),
             scrape.sum("wsm_room_posts_total"),
-            scrape.sum_where("wsm_room_deliveries_total", "outcome=\"delivered\""),
+            scrape.sum_of("wsm_room_deliveries_total", "outcome", "delivered"),
             scrape.sum("wsm_dials_total"),
         ),
         Err(trouble) => trouble.to_string(),

@@ -1,17 +1,23 @@
 //! `loadtest watch`: what a service does, live in a terminal, from its own metrics.
 
 pub mod figures;
-pub mod scrape;
 pub mod terminal;
 pub mod view;
 
 use crate::{
     clock::{self, MILLI},
+    http,
+    scrape::Scrape,
     stop,
     trouble::{EXIT_OK, Result, Trouble},
 };
 use figures::Instance;
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    net::ToSocketAddrs,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 use terminal::Page;
 use view::{Block, Line, Tone};
 
@@ -32,6 +38,8 @@ Ctrl-C ends it. NO_COLOR=1 leaves colours out.";
 
 const ADMIN_DEFAULT: &str = "127.0.0.1:5003";
 const INSTANCES_MAX: usize = 64;
+/// An instance that takes longer is shown as one that does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How soon Ctrl-C and a window of another size are noticed.
 const GLANCE: u64 = 100 * MILLI;
 
@@ -203,7 +211,7 @@ fn look(instances: &mut [Instance]) {
     for (nth, instance) in instances.iter().enumerate() {
         let (sender, address) = (sender.clone(), instance.address.clone());
         // It ends within the patience of a look, and so does this process when it ends before.
-        thread::spawn(move || sender.send((nth, scrape::fetch(&address))));
+        thread::spawn(move || sender.send((nth, fetch(&address))));
     }
     drop(sender);
     while !stop::asked() {
@@ -213,6 +221,13 @@ fn look(instances: &mut [Instance]) {
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// One instance's metrics, or why there are none.
+fn fetch(address: &str) -> std::result::Result<Scrape, String> {
+    let place =
+        address.to_socket_addrs().map_err(|error| error.to_string())?.next().ok_or("no such address")?;
+    Scrape::read(Instant::now(), &http::get(place, "/metrics", PATIENCE)?)
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -11,6 +11,7 @@ use crate::{
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 /// What one read takes at most.
@@ -141,7 +142,8 @@ impl Crowd {
     }
 
     fn begin(&mut self, path: &str, subprotocol: Option<&str>) -> Result<usize> {
-        let stream = TcpStream::connect(self.address).map_err(|error| refused(self.address, &error))?;
+        let stream = TcpStream::connect_timeout(&self.address, Duration::from_nanos(OPENING_PATIENCE))
+            .map_err(|error| refused(self.address, &error))?;
         let mut socket = Socket::new(stream)?;
         let offer = subprotocol.map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
         let request = format!(

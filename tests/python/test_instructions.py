@@ -10,11 +10,11 @@ from conftest import ROOT
 from parts import required
 
 COUNT = ROOT / "benches/instructions/count.py"
-# It compiles a binary of its own, and valgrind takes its time.
-PATIENCE = 600
 LOADED = importlib.util.spec_from_file_location("count", COUNT)
 count = importlib.util.module_from_spec(LOADED)
 LOADED.loader.exec_module(count)
+# It compiles a binary of its own, and valgrind takes its time.
+PATIENCE = count.BUILD_PATIENCE + count.COUNT_PATIENCE + count.GLANCE
 
 
 @pytest.mark.timeout(PATIENCE + 60)

@@ -82,9 +82,9 @@ impl Kind {
         matches!(self, Kind::Ours | Kind::OursByGrpc)
     }
 
-    /// The floors are no rivals: they are what the kernel costs.
-    pub fn is_floor(self) -> bool {
-        matches!(self, Kind::Raw | Kind::RawBatched)
+    /// Neither we nor the floors, which are what the kernel costs.
+    pub fn is_rival(self) -> bool {
+        !self.is_ours() && !matches!(self, Kind::Raw | Kind::RawBatched)
     }
 
     /// The commands that install what is missing, run in the repository's folder; empty when nothing is.

@@ -217,8 +217,6 @@ impl Hall {
     }
 }
 
-/// Memory that changes by less does not change.
-const STILL: u64 = 64 << 10;
 /// Deliveries that are timed in one open run, about.
 const SAMPLES: u64 = 200_000;
 const KNEE_STEPS: usize = 14;
@@ -303,7 +301,7 @@ impl Server {
         let (mut last, give_up) = (0, clock::now() + 3 * SECOND);
         loop {
             let now = sample::private_dirty(pid).unwrap_or(0);
-            if now.abs_diff(last) < STILL || clock::now() > give_up {
+            if now.abs_diff(last) < sample::STILL || clock::now() > give_up {
                 return Ok(now);
             }
             last = now;

@@ -11,7 +11,6 @@ pub mod kind;
 pub mod measure;
 pub mod raw;
 pub mod server;
-mod shake;
 pub mod table;
 pub mod tungstenite;
 pub mod voice;

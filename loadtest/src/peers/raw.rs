@@ -4,9 +4,9 @@
 //! `/members` gets every message, what `/publish` sends goes to all members, what `/sink` sends is
 //! counted. It believes its clients: there are no limits here, no pings, no masks but zeros.
 
-use super::shake;
 use crate::{
     frames::{self, From, Inbox},
+    handshake,
     trouble::Result,
 };
 use rustix::{event::epoll, net::sockopt};
@@ -117,7 +117,7 @@ impl Raw {
         match role {
             Role::Shaking(head) => {
                 head.extend_from_slice(bytes);
-                let Some((path, answer)) = shake::answer(head)? else { return Ok(count > 0) };
+                let Some((path, answer)) = handshake::answer(head)? else { return Ok(count > 0) };
                 stream.write_all(&answer)?;
                 *role = match path.as_str() {
                     "/publish" => Role::Publisher(Inbox::default()),

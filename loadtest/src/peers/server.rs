@@ -17,10 +17,13 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 
 const PATIENCE: u64 = 30 * SECOND;
+/// Of one look at whether a helper serves.
+const GLANCE: Duration = Duration::from_secs(5);
 const ROOM: &str = "peers";
 /// Any two names: the application's constructor takes them.
 const CHANNELS: [&str; 2] = ["peers:send", "peers:broadcast"];
@@ -241,15 +244,15 @@ fn redis(place: &Place, folder: &Path) -> Result<(SocketAddr, Child)> {
     arguments.extend([folder.into(), "--save".into(), "".into()]);
     let mut child = begin("redis-server", &place.beside, program.as_os_str(), &arguments)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    wait_for(&mut child, || TcpStream::connect(address).is_ok())?;
+    wait_for(&mut child, || TcpStream::connect_timeout(&address, GLANCE).is_ok())?;
     Ok((address, child))
 }
 
 /// How many hear the channel of sends.
 fn listeners(redis: SocketAddr) -> Option<u32> {
     use std::io::{BufRead, BufReader, Write};
-    let mut stream = TcpStream::connect(redis).ok()?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).ok()?;
+    let mut stream = TcpStream::connect_timeout(&redis, GLANCE).ok()?;
+    stream.set_read_timeout(Some(GLANCE)).ok()?;
     write!(stream, "PUBSUB NUMSUB {}\r\n", CHANNELS[0]).ok()?;
     // An array of the name, in two lines, and the number.
     let line = BufReader::new(stream).lines().nth(3)?.ok()?;

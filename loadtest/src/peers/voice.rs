@@ -18,8 +18,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tonic::transport::{Channel, Endpoint};
+
+/// For a connection and for each call: nothing is waited for for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a server is told what to publish.
 #[derive(Clone, Debug)]
@@ -141,7 +145,10 @@ struct Grpc {
 impl Grpc {
     fn connect(address: SocketAddr) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+            .tcp_nodelay(true)
+            .connect_timeout(PATIENCE)
+            .timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.connect())?;
         let (open, refused) = (Arc::default(), Arc::default());
         Ok(Grpc { runtime, client: RoomsClient::new(channel), open, refused })

@@ -77,13 +77,7 @@ fn scenario(outcome: &Outcome) -> String {
 fn words(outcome: &Outcome) -> String {
     let mut lines = Vec::new();
     if let Some(lag) = outcome.behind {
-        lines.push(format!(
-            "Schedule: {} issued, {} of them more than 1 ms late; behind by {} on average, {} at most.",
-            lag.issued,
-            lag.late,
-            human(lag.mean),
-            human(lag.max)
-        ));
+        lines.push(format!("Schedule: {}.", lag.says()));
     }
     if let Some(noise) = &outcome.noise {
         lines.push(format!("The machine's own noise: {}.", noise.says()));

@@ -44,6 +44,7 @@ fn scenario(outcome: &Outcome) -> Value {
         "processes": processes.collect::<Vec<_>>(),
         "schedule": outcome.behind.map(|it| json!({
             "issued": it.issued, "late": it.late, "meanNanos": it.mean, "maxNanos": it.max,
+            "never": it.never,
         })),
         "noiseNanos": outcome.noise.map(|it| json!({
             "p50": it.p50, "p99": it.p99, "p999": it.p999, "max": it.max, "longestGap": it.longest_gap,

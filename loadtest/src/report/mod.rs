@@ -6,8 +6,8 @@ pub mod json;
 pub mod table;
 
 use crate::{
+    books::Check,
     goals::{self, Reached},
-    metrics::Check,
     noise::Noise,
     record::Operation,
     sample::Use,
@@ -79,18 +79,19 @@ impl Outcome {
         self.facts.push((name.to_owned(), value.to_string()));
     }
 
-    /// Books that do not balance, failures, goals missed.
+    /// No failures, no goal missed, all of the schedule issued, and books that balance.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.failures.is_empty()
+            && self.behind.is_none_or(|lag| lag.never == 0)
             && self.books.iter().all(Check::balances)
             && self.goals.iter().all(|goal| goal.met)
     }
 
-    /// Operations a second, of those that succeeded.
+    /// Operations that succeeded in a second of what was measured.
     #[must_use]
     pub fn rate(&self, operation: &Operation) -> f64 {
-        operation.done() as f64 / (self.nanos.max(1) as f64 / 1e9)
+        operation.in_time as f64 / (self.nanos.max(1) as f64 / 1e9)
     }
 }
 

@@ -35,13 +35,7 @@ fn scenario(outcome: &Outcome) -> String {
         text += &format!("   {}\n{}", table.title, grid(table));
     }
     if let Some(lag) = outcome.behind {
-        text += &format!(
-            "   schedule: {} issued, {} of them more than 1 ms late; behind by {} on average, {} at most\n",
-            lag.issued,
-            lag.late,
-            human(lag.mean),
-            human(lag.max)
-        );
+        text += &format!("   schedule: {}\n", lag.says());
     }
     if let Some(noise) = &outcome.noise {
         text += &format!("   noise: {}\n", noise.says());
@@ -116,8 +110,8 @@ pub fn goals(report: &Report) -> Table {
             let verdict = if it.met { "met" } else { "MISSED" };
             table.row(&[goal.what.into(), goal.bound.into(), it.figure.clone(), verdict.into()]);
         }
-        if mine.is_empty() && report.title == "all" {
-            let told = report.outcomes.iter().flat_map(|it| &it.unmeasured).find(|it| it.0 == goal.id);
+        let told = report.outcomes.iter().flat_map(|it| &it.unmeasured).find(|it| it.0 == goal.id);
+        if mine.is_empty() && (told.is_some() || report.title == "all") {
             let left_out = report.left_out.iter().find(|it| it.0 == goal.scenario);
             let why = told.map(|it| &*it.1).or(left_out.map(|it| &*it.1));
             let why = why.unwrap_or("the scenario gave no figure");

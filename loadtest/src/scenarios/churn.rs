@@ -2,12 +2,12 @@
 
 use super::lanes::{self, Doors, House};
 use crate::{
-    clock::{self, MILLI, SECOND},
-    metrics::Check,
+    books::Check,
+    clock::{self, GLANCE, MILLI, SECOND},
     proto::{ConnectRequest, DisconnectRequest, web_socket_manager_client::WebSocketManagerClient},
     record::Recorder,
     report::Outcome,
-    schedule::Schedule,
+    schedule::{Behind, Schedule},
     stage::{self, Stage},
     stop,
     trouble::Result,
@@ -23,12 +23,16 @@ const OPEN: usize = 100;
 pub async fn dialled(
     channel: Channel,
     recorder: Arc<Recorder>,
+    behind: Arc<Behind>,
     which: usize,
     url: impl Fn(u64) -> String,
     schedule: Schedule,
 ) -> Result<()> {
     let client = WebSocketManagerClient::new(channel);
     lanes::dispatch(schedule, |number, due| {
+        if due >= recorder.start() {
+            behind.issued(due, clock::now());
+        }
         let (mut client, recorder, url) = (client.clone(), recorder.clone(), url(number));
         async move {
             let begun = client.connect(ConnectRequest { url, ..ConnectRequest::default() }).await;
@@ -50,16 +54,25 @@ pub async fn dialled(
 }
 
 /// Clients that come in, stay a while, and are gone: operation `which` is a handshake.
-pub fn accepted(http: SocketAddr, recorder: &Recorder, which: usize, schedule: Schedule) -> Result<u64> {
+pub fn accepted(
+    http: SocketAddr,
+    recorder: &Recorder,
+    behind: &Behind,
+    which: usize,
+    schedule: Schedule,
+) -> Result<u64> {
     let mut crowd = Crowd::new(http)?;
     let mut come = 0;
     for number in 0..schedule.total() {
         let due = schedule.due(number);
         while clock::now() < due && !stop::asked() {
-            crowd.poll(due, &mut |_, _, _| {})?;
+            crowd.poll(due.min(clock::now() + GLANCE), &mut |_, _, _| {})?;
         }
         if stop::asked() {
             break;
+        }
+        if due >= recorder.start() {
+            behind.issued(due, clock::now());
         }
         let place = crowd.open([format!("/ws/churn-{}", number % 10)], None, &mut |_, _, _| {})?;
         recorder.done(which, due, clock::now());
@@ -83,20 +96,21 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     let schedule = measure.schedule(rate);
     let (runtime, channel, recorder) =
         (house.runtime.clone(), house.channel.clone(), measure.recorder.clone());
+    let behind = measure.behind.clone();
     let (http, base) = (house.service.at.http, house.upstream.address);
     let come = stage.watch("churn", &measure, move || {
         let clients = {
             let recorder = recorder.clone();
-            thread::spawn(move || accepted(http, &recorder, 2, schedule))
+            let behind = behind.clone();
+            thread::spawn(move || accepted(http, &recorder, &behind, 2, schedule))
         };
         let url = move |number| format!("ws://{base}/quiet/churn-{number}");
-        runtime.block_on(dialled(channel, recorder, 0, url, schedule))?;
+        runtime.block_on(dialled(channel, recorder, behind, 0, url, schedule))?;
         clients
             .join()
             .unwrap_or_else(|_| Err(crate::trouble::Trouble::Failed("a panic among clients".into())))
     })?;
     measure.into(&mut outcome);
-    outcome.behind = None;
     let connects = outcome.operations[0].done() + outcome.operations[0].warm;
     let give_up = clock::now() + 5 * SECOND;
     let mut after = house.service.scrape()?;

@@ -1,15 +1,15 @@
 //! What connections cost that do nothing: memory for each, in both directions, and the CPU of their pings.
 
-use super::lanes;
+use super::{PING, lanes};
 use crate::{
-    clock::{self, MILLI, SECOND},
+    books::Check,
+    clock::{self, SECOND},
     goals::{Id, Reached},
     limits,
-    metrics::Check,
     proto::ConnectRequest,
     report::{Outcome, Table},
     sample,
-    service::{Service, Wanted},
+    service::Service,
     stage::{self, Measure, Stage},
     stop,
     trouble::{Result, Trouble},
@@ -23,46 +23,12 @@ use std::sync::{
 
 /// Opened before the baseline: tables and buffers that are there once, however many connections.
 const WARM: usize = 600;
-/// Left of the file limit for all else.
-const LESS: usize = 500;
-/// The service's own interval between two pings of a connection.
-const PING: u64 = 25;
+/// Of fewer, the steps in which tables grow are most of the figure.
+const FEW: usize = 1000;
 const KIB: f64 = 1024.0;
 
-/// Dirty memory that no longer changes, or what it is when patience ends.
-fn settled(pid: u32) -> u64 {
-    let (mut last, give_up) = (0, clock::now() + 5 * SECOND);
-    loop {
-        let now = sample::private_dirty(pid).unwrap_or(0);
-        if now.abs_diff(last) < 64 * 1024 || clock::now() > give_up || stop::asked() {
-            return now;
-        }
-        last = now;
-        clock::sleep(300 * MILLI);
-    }
-}
-
-fn service(stage: &Stage, connections: usize) -> Result<(Service, bool)> {
-    if stage.options.address.is_some() {
-        return Ok((stage.service(&[])?, false));
-    }
-    let cores = stage.cores(stage.shards());
-    crate::pin::stay_on(&cores.generator);
-    let most = connections.max(1000).to_string();
-    let service = stage.start(&Wanted {
-        name: "service",
-        program: &stage.binary()?,
-        shards: stage.shards(),
-        cores: &cores.service,
-        small_pages: true,
-        flags: &["--max-connections", &most],
-    })?;
-    Ok((service, true))
-}
-
 pub fn run(stage: &Stage) -> Result<Outcome> {
-    let most = usize::try_from(limits::files()).unwrap_or(usize::MAX).saturating_sub(LESS);
-    let total = stage.options.connections.unwrap_or(most.min(200_000));
+    let total = stage.options.connections.unwrap_or_else(limits::most_sockets);
     // In the service all of them are in one process.
     limits::need_files(total as u64, &format!("{total} connections"))?;
     let warm = WARM.min(total / 4);
@@ -77,7 +43,7 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
          few hundred of its kind"
             .to_owned(),
     );
-    let (mut service, own) = service(stage, total)?;
+    let mut service = stage.lean_service(&["--max-connections", &total.max(1000).to_string()])?;
     let upstream = stage.upstream(Manner::default())?;
     let runtime = lanes::runtime()?;
     let channel = runtime.block_on(service.channel())?;
@@ -96,7 +62,7 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
         runtime.block_on(lanes::connect(&channel, requests.collect())).map(drop)
     };
     let pid = service.pid();
-    let dirty = || pid.map_or(0, settled);
+    let dirty = || pid.map_or(0, sample::settled_dirty);
     open(&mut crowd, warm)?;
     dial(0, warm)?;
     let bare = dirty();
@@ -120,15 +86,29 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     table.row(&["both, after the pings".into(), format!("{mean:.2}")]);
     outcome.tables.push(table);
     books(&service, &before, &crowd, 2 * (each + warm), ended + pongs, &mut outcome)?;
-    if own && !outcome.partial {
-        let used = outcome.processes[0].cores(outcome.nanos) * 100.0;
-        let figure = format!("{accepted:.2} KiB accepted, {dialled:.2} KiB dialled, of {total}");
-        outcome.goals.push(Reached::new(Id::IdleMemory, accepted <= 2.5 && dialled <= 2.5, figure));
-        let figure = format!("{used:.2} % of a core for {total}");
-        outcome.goals.push(Reached::new(Id::IdleCpu, used <= 1.0, figure));
+    if pid.is_some() && !outcome.partial {
+        if each < FEW {
+            let why = format!("{each} of a kind beyond the first are too few; leave --connections out");
+            outcome.unmeasured.push((Id::IdleMemory, why));
+        } else {
+            let figure = format!("{accepted:.2} KiB accepted, {dialled:.2} KiB dialled, of {total}");
+            outcome.goals.push(Reached::new(Id::IdleMemory, accepted <= 2.5 && dialled <= 2.5, figure));
+        }
+        pinged(total, &mut outcome);
     }
     service.end()?;
     Ok(outcome)
+}
+
+/// Connections that came in together are pinged together: less than an interval has all pings or none.
+fn pinged(total: usize, outcome: &mut Outcome) {
+    if outcome.nanos < PING * SECOND {
+        let why = format!("that takes --seconds {PING} or more: then each connection is pinged");
+        return outcome.unmeasured.push((Id::IdleCpu, why));
+    }
+    let used = outcome.processes[0].cores(outcome.nanos) * 100.0;
+    let figure = format!("{used:.2} % of a core for {total}");
+    outcome.goals.push(Reached::new(Id::IdleCpu, used <= 1.0, figure));
 }
 
 /// Lets pings come and go for as long as is measured. How many clients were closed meanwhile.
@@ -150,7 +130,7 @@ fn pings(stage: &Stage, measure: &Measure, mut crowd: Crowd) -> Result<(u64, Cro
 
 fn books(
     service: &Service,
-    before: &crate::metrics::Scrape,
+    before: &crate::scrape::Scrape,
     crowd: &Crowd,
     wanted: usize,
     closed: u64,
@@ -159,17 +139,21 @@ fn books(
     let (after, books) = stage::settle(service, SECOND)?;
     outcome.books.extend(books);
     let more = |name: &str| after.sum(name) - before.sum(name);
-    let connected = after.sum_where("wsm_connections", "status=\"connected\"")
-        - before.sum_where("wsm_connections", "status=\"connected\"");
-    let pings = after.sum_where("wsm_pings_total", "direction=\"out\"")
-        - before.sum_where("wsm_pings_total", "direction=\"out\"");
+    let connected = after.sum_of("wsm_connections", "status", "connected")
+        - before.sum_of("wsm_connections", "status", "connected");
+    let pings = after.sum_of("wsm_pings_total", "direction", "out")
+        - before.sum_of("wsm_pings_total", "direction", "out");
     outcome.notes.push(format!("{pings} pings sent, {} pongs received", more("wsm_pongs_received_total")));
     outcome.books.push(Check::new(
         "clients",
         ("accepted and open at the service", more("wsm_accepted_connections")),
         &[("open here".to_owned(), crowd.open_now() as f64)],
     ));
-    outcome.notes.push(format!("{connected} connections are connected, of {wanted}"));
+    outcome.books.push(Check::new(
+        "connections, both ways",
+        ("connected at the service", connected),
+        &[("opened".to_owned(), wanted as f64)],
+    ));
     if closed > 0 {
         outcome.failures.push(format!("{closed} idle clients were closed"));
     }

@@ -2,11 +2,11 @@
 
 use super::lanes::{Doors, House};
 use crate::{
+    books::Check,
     clock::{self, SECOND},
-    metrics::Check,
     payload,
     proto::{
-        PublishOptions, ReceiveRequest, receive_request::Source, received_message::Body,
+        PublishOptions, ReceiveRequest, ReceivedMessage, receive_request::Source, received_message::Body,
         web_socket_manager_client::WebSocketManagerClient,
     },
     record::Recorder,
@@ -23,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
 pub const TOPIC: &str = "load.ingest";
 /// For what is still on its way when the last message has been due.
@@ -37,20 +37,24 @@ pub struct Followed {
     pub missing: Arc<AtomicU64>,
 }
 
+/// Begins to follow the topic: before anything is sent to it, so that nothing is missed.
+pub async fn subscribe(channel: Channel) -> Result<Streaming<ReceivedMessage>> {
+    let mut client = WebSocketManagerClient::new(channel).max_decoding_message_size(64 << 20);
+    let request =
+        ReceiveRequest { source: Some(Source::Topic(TOPIC.to_owned())), ..ReceiveRequest::default() };
+    Ok(client.receive(request).await?.into_inner())
+}
+
 /// Reads the topic until `wanted` messages have come, or nothing more will. Operation `which` is a
 /// message that arrived.
 pub async fn follow(
-    channel: Channel,
+    mut messages: Streaming<ReceivedMessage>,
     recorder: Arc<Recorder>,
     which: usize,
     seen: Followed,
     wanted: u64,
     end: u64,
 ) -> Result<()> {
-    let mut client = WebSocketManagerClient::new(channel).max_decoding_message_size(64 << 20);
-    let request =
-        ReceiveRequest { source: Some(Source::Topic(TOPIC.to_owned())), ..ReceiveRequest::default() };
-    let mut messages = client.receive(request).await?.into_inner();
     let give_up = end + PATIENCE;
     while seen.messages.load(Ordering::Relaxed) + seen.missing.load(Ordering::Relaxed) < wanted {
         let glance = Duration::from_nanos(SECOND / 10);
@@ -125,15 +129,15 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     let mut house = House::open(stage, &mut outcome, doors, |request| {
         request.publish = Some(PublishOptions { topic: TOPIC.to_owned(), ..PublishOptions::default() });
     })?;
+    let messages = house.runtime.block_on(subscribe(house.channel.clone()))?;
     let measure = stage.measure(&["message to follower"], house.watched(), options.length(5, 30));
     let schedule = measure.schedule(rate);
     house.upstream.feed(&feed(&measure, rate, bytes, 1))?;
     let seen = Followed::default();
-    let (runtime, channel, recorder) =
-        (house.runtime.clone(), house.channel.clone(), measure.recorder.clone());
+    let (runtime, recorder) = (house.runtime.clone(), measure.recorder.clone());
     let (followed, end) = (seen.clone(), measure.end);
     stage.watch("ingest", &measure, move || {
-        runtime.block_on(follow(channel, recorder, 0, followed, schedule.total(), end))
+        runtime.block_on(follow(messages, recorder, 0, followed, schedule.total(), end))
     })?;
     house.upstream.hush()?;
     measure.into(&mut outcome);

@@ -2,12 +2,12 @@
 //! made when they are due.
 
 use crate::{
-    clock::{SECOND, Timer, now},
-    metrics::Scrape,
+    clock::{GLANCE, SECOND, Timer, now},
     proto::{ConnectRequest, web_socket_manager_client::WebSocketManagerClient},
     report::Outcome,
     sample::Watched,
     schedule::Schedule,
+    scrape::Scrape,
     service::Service,
     stage::Stage,
     stop,
@@ -48,7 +48,7 @@ const UNDER_WAY_MAX: usize = 10_000;
 /// Operations in a row before others of the runtime have their turn.
 const ROW: u64 = 32;
 /// Longer than the service's own patience.
-const PATIENCE: u64 = 15 * SECOND;
+const PATIENCE: u64 = 20 * SECOND;
 
 /// Begins an operation whenever one is due, whatever became of those before. Returns when all ended.
 pub async fn dispatch<F>(schedule: Schedule, mut begin: impl FnMut(u64, u64) -> F) -> Result<()>
@@ -59,7 +59,7 @@ where
     let mut timer = Timer::new()?;
     for number in 0..schedule.total() {
         let due = schedule.due(number);
-        timer.until(due).await;
+        timer.until_or_stop(due).await;
         if stop::asked() {
             break;
         }
@@ -72,11 +72,32 @@ where
             tokio::task::yield_now().await;
         }
     }
-    let give_up = Duration::from_nanos(schedule.end().saturating_sub(now()) + PATIENCE);
-    let all = async { while under_way.join_next().await.is_some() {} };
-    tokio::time::timeout(give_up, all)
-        .await
-        .map_err(|_| Trouble::Failed("calls were not answered in time".to_owned()))
+    let all = async {
+        while under_way.join_next().await.is_some() {}
+        Ok(())
+    };
+    match in_time(schedule.end(), all).await? {
+        true => Ok(()),
+        false => Err(Trouble::Failed("calls were not answered in time".to_owned())),
+    }
+}
+
+/// Waits for what is under way, and for longer than the service's own patience with it: from its end
+/// on, or from Ctrl-C. False when that was not enough.
+pub async fn in_time(end: u64, all: impl Future<Output = Result<()>>) -> Result<bool> {
+    let mut all = std::pin::pin!(all);
+    let mut give_up = end.max(now()) + PATIENCE;
+    loop {
+        if let Ok(ended) = tokio::time::timeout(Duration::from_nanos(GLANCE), &mut all).await {
+            return ended.map(|()| true);
+        }
+        if stop::asked() {
+            give_up = give_up.min(now() + PATIENCE);
+        }
+        if now() > give_up {
+            return Ok(false);
+        }
+    }
 }
 
 /// One thread, no stealing: what the generator takes stays small and on its core.

@@ -6,15 +6,16 @@ use super::{
     rooms::{self, Timeline},
 };
 use crate::{
+    books::Check,
     clock::{self, MILLI, SECOND},
     limits,
-    metrics::{Check, Scrape},
     proto::ConnectRequest,
     readers::{
         self, Readers,
         target::{Target, Wire},
     },
     report::{Outcome, Table},
+    scrape::Scrape,
     service::Service,
     stage::{self, Measure, Stage},
     stop,
@@ -80,7 +81,11 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     stalls.catch_up(&service, &before)?;
     stalls.report(&mut outcome);
     let counts = upstream.counts()?;
-    outcome.notes.push(format!("{} messages fed by {VENUES} venues, {} not sent", counts.fed, counts.unsent));
+    outcome.notes.push(format!("{} messages fed by {VENUES} venues", counts.fed));
+    if counts.unsent > 0 {
+        let why = "messages were due and not sent: the service read too slowly for this rate";
+        outcome.failures.push(format!("{} {why}", counts.unsent));
+    }
     balance(&service, &before, counts.fed, &stalls, &mut outcome)?;
     service.end()?;
     Ok(outcome)
@@ -123,7 +128,7 @@ impl Stalls {
         measure: &Measure,
         expected: f64,
     ) -> Result<crate::record::Operation> {
-        let mut timeline = Timeline::begin("tick", &mut self.fast, measure.recorder.start(), expected);
+        let mut timeline = Timeline::begin("tick", &mut self.fast, measure, expected);
         let whole = measure.end - measure.begin;
         let (stop_at, go_on_at) = (measure.begin + whole / 10, measure.begin + whole * 3 / 4);
         let mut reads = true;
@@ -158,7 +163,9 @@ impl Stalls {
             self.slow.settle(50 * MILLI)?;
             let now = service.scrape()?;
             let name = "wsm_room_deliveries_total";
-            let more = |label: &str| now.sum_where(name, label) - before.sum_where(name, label);
+            let more = |outcome: &str| {
+                now.sum_of(name, "outcome", outcome) - before.sum_of(name, "outcome", outcome)
+            };
             let come = self.fast.tally.received + self.slow.tally.received;
             let told = self.slow.tally.announced + self.fast.tally.announced;
             let whole = more("delivered") <= come as f64
@@ -199,7 +206,8 @@ fn balance(
     let (after, books) = stage::settle(service, 2 * SECOND)?;
     outcome.books.extend(books);
     let name = "wsm_room_deliveries_total";
-    let more = |label: &str| after.sum_where(name, label) - before.sum_where(name, label);
+    let more =
+        |outcome: &str| after.sum_of(name, "outcome", outcome) - before.sum_of(name, "outcome", outcome);
     let (fast, slow) = (&stalls.fast.tally, &stalls.slow.tally);
     let posts = after.sum("wsm_room_posts_total") - before.sum("wsm_room_posts_total");
     let both = |part: fn(&readers::books::Tally) -> u64| (part(fast) + part(slow)) as f64;

@@ -7,10 +7,10 @@ use super::{
     sends::{self, Load},
 };
 use crate::{
+    books::Check,
     clock::{self, SECOND},
-    metrics::Check,
     payload,
-    proto::{ConnectRequest, PublishOptions, RoomSendRequest, rooms_client::RoomsClient},
+    proto::{ConnectRequest, PublishOptions, ReceivedMessage, RoomSendRequest, rooms_client::RoomsClient},
     record::Recorder,
     report::Outcome,
     schedule::Schedule,
@@ -27,7 +27,7 @@ use std::{
     },
     thread,
 };
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
 /// Places of the operations in the recorder.
 const NAMES: &[&str] =
@@ -91,12 +91,13 @@ fn run(stage: &Stage, name: &str, usual: f64, nanos: u64) -> Result<Outcome> {
     house.runtime.block_on(lanes::connect(&house.channel, feeds))?;
     let mut members = Crowd::new(house.service.at.http)?;
     members.open((0..count).map(|_| format!("/ws/{ROOM}")), None, &mut |_, _, _| {})?;
-    let measure = stage.measure_after(options.warm(), NAMES, house.watched(), nanos);
+    let messages = house.runtime.block_on(ingest::subscribe(house.channel.clone()))?;
+    let measure = stage.measure(NAMES, house.watched(), nanos);
     let seen = ingest::Followed::default();
     house.upstream.feed(&ingest::feed(&measure, rate * FEEDS, bytes, 1))?;
     let load = Load::new(&measure, &house.ids, bytes);
     let (issued, delivered) = (load.issued.clone(), Arc::new(AtomicU64::new(0)));
-    let parts = Parts::new(&measure, &house, load, rate, bytes, seen.clone());
+    let parts = Parts::new(&measure, &house, messages, load, rate, seen.clone());
     let (count, runtime) = (delivered.clone(), house.runtime.clone());
     stage.watch(name, &measure, move || {
         let over = Arc::new(AtomicBool::new(false));
@@ -116,8 +117,8 @@ fn run(stage: &Stage, name: &str, usual: f64, nanos: u64) -> Result<Outcome> {
     // The service's own sums are there already.
     outcome.books.drain(followed..followed + 3);
     let after = house.service.scrape()?;
-    let written = after.sum_where("wsm_room_deliveries_total", "outcome=\"delivered\"")
-        - house.before.sum_where("wsm_room_deliveries_total", "outcome=\"delivered\"");
+    let written = after.sum_of("wsm_room_deliveries_total", "outcome", "delivered")
+        - house.before.sum_of("wsm_room_deliveries_total", "outcome", "delivered");
     outcome.books.push(Check::new(
         "deliveries, the service's count beside the members'",
         ("written", written),
@@ -158,13 +159,13 @@ fn read(
 /// What one thread does at the same time.
 struct Parts {
     channel: Channel,
+    messages: Streaming<ReceivedMessage>,
     load: Load,
     sends: Schedule,
     feed: Schedule,
     posts: Schedule,
     connects: Schedule,
     end: u64,
-    bytes: usize,
     upstream: SocketAddr,
     followed: ingest::Followed,
     posted: Arc<AtomicU64>,
@@ -174,20 +175,20 @@ impl Parts {
     fn new(
         measure: &Measure,
         house: &House,
+        messages: Streaming<ReceivedMessage>,
         load: Load,
         rate: f64,
-        bytes: usize,
         followed: ingest::Followed,
     ) -> Self {
         Parts {
             channel: house.channel.clone(),
+            messages,
             load,
             sends: measure.schedule(rate),
             feed: measure.schedule(rate * FEEDS),
             posts: measure.schedule(POSTS),
             connects: measure.schedule(CONNECTS),
             end: measure.end,
-            bytes,
             upstream: house.upstream.address,
             followed,
             posted: Arc::default(),
@@ -199,19 +200,20 @@ impl Parts {
         let at = self.upstream;
         let url = move |number| format!("ws://{at}/quiet/mixed-{number}");
         let wanted = self.feed.total();
-        let follow = ingest::follow(
-            self.channel.clone(),
-            recorder.clone(),
-            MESSAGE,
-            self.followed.clone(),
-            wanted,
-            self.end,
-        );
+        let follow =
+            ingest::follow(self.messages, recorder.clone(), MESSAGE, self.followed.clone(), wanted, self.end);
         let (sent, followed, posted, churned) = tokio::join!(
             sends::over_streams(self.channel.clone(), self.load.clone(), self.sends),
             follow,
-            post(self.channel.clone(), recorder.clone(), self.posts, self.bytes, self.posted.clone()),
-            churn::dialled(self.channel.clone(), recorder, CONNECT, url, self.connects),
+            post(self.channel.clone(), &self.load, self.posts, self.posted.clone()),
+            churn::dialled(
+                self.channel.clone(),
+                recorder,
+                self.load.behind.clone(),
+                CONNECT,
+                url,
+                self.connects
+            ),
         );
         // What Ctrl-C cut short is no failure.
         let all = sent.and(followed).and(posted).and(churned);
@@ -219,17 +221,14 @@ impl Parts {
     }
 }
 
-async fn post(
-    channel: Channel,
-    recorder: Arc<Recorder>,
-    schedule: Schedule,
-    bytes: usize,
-    posted: Arc<AtomicU64>,
-) -> Result<()> {
+async fn post(channel: Channel, load: &Load, schedule: Schedule, posted: Arc<AtomicU64>) -> Result<()> {
     let client = RoomsClient::new(channel);
     lanes::dispatch(schedule, |number, due| {
-        let (mut client, recorder, posted) = (client.clone(), recorder.clone(), posted.clone());
-        let message = payload::text(number, due, bytes);
+        if due >= load.recorder.start() {
+            load.behind.issued(due, clock::now());
+        }
+        let (mut client, recorder, posted) = (client.clone(), load.recorder.clone(), posted.clone());
+        let message = payload::text(number, due, load.bytes);
         async move {
             let request =
                 RoomSendRequest { rooms: vec![ROOM.to_owned()], message, ..RoomSendRequest::default() };

@@ -1,6 +1,6 @@
 //! What can be run. Each scenario starts what it needs, loads it, and ends it.
 
-use crate::{report::Outcome, stage::Stage, tools, trouble::Result};
+use crate::{options::WORDS, report::Outcome, stage::Stage, tools, trouble::Result};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -8,7 +8,15 @@ pub struct Scenario {
     pub run: fn(&Stage) -> Result<Outcome>,
     /// Whether `all` has it.
     pub in_all: bool,
+    /// Which of the flags that not all have a use for it has one for.
+    pub takes: &'static [&'static str],
 }
+
+/// What most take.
+pub const LOAD: &[&str] = &["--seconds", "--warmup", "--rate", "--connections", "--bytes", "--shards"];
+
+/// The service's own interval between two pings of a connection, in seconds.
+const PING: u64 = 25;
 
 pub mod churn;
 pub mod fanout;
@@ -27,15 +35,22 @@ pub mod shards;
 pub mod storm;
 
 const fn scenario(name: &'static str, shows: &'static str, run: fn(&Stage) -> Result<Outcome>) -> Scenario {
-    Scenario { name, shows, run, in_all: true }
+    Scenario { name, shows, run, in_all: true, takes: LOAD }
+}
+
+const fn with(scenario: Scenario, takes: &'static [&'static str]) -> Scenario {
+    Scenario { takes, ..scenario }
 }
 
 /// In the order in which `all` runs them.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario(
-        "idle",
-        "memory of idle connections in both directions, as many as the file limit allows, and their pings' CPU",
-        idle::run,
+    with(
+        scenario(
+            "idle",
+            "memory of idle connections in both directions, as many as the file limit allows, and their pings' CPU",
+            idle::run,
+        ),
+        &["--seconds", "--connections", "--shards"],
     ),
     scenario("send-unary", "correlated Sends, a call for each", sends::unary_calls),
     scenario(
@@ -45,12 +60,18 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario("send-batch", "correlated Sends, a hundred in each SendBatch", sends::batch_calls),
     scenario("ingest", "many upstreams that talk, published to a topic, to its follower", ingest::run),
-    scenario("churn", "connections that come and go, dialled and accepted", churn::run),
+    with(
+        scenario("churn", "connections that come and go, dialled and accepted", churn::run),
+        &["--seconds", "--warmup", "--rate", "--shards"],
+    ),
     scenario("mixed", "Sends, feeds, rooms and churn at the same time", mixed::mixed),
-    scenario(
-        "shards",
-        "two shards of one service beside two services: work for each CPU-second",
-        shards::run,
+    with(
+        scenario(
+            "shards",
+            "two shards of one service beside two services: work for each CPU-second",
+            shards::run,
+        ),
+        &["--seconds", "--warmup", "--rate", "--connections", "--bytes"],
     ),
     scenario(
         "fanout",
@@ -58,23 +79,42 @@ pub const SCENARIOS: &[Scenario] = &[
         fanout::run,
     ),
     scenario("many-rooms", "small rooms, each published to by calls of Rooms.Send", many_rooms::run),
-    scenario(
-        "market-feed",
-        "few hot upstreams in bursts, a room each, a thousand readers, slow ones among them",
-        market_feed::run,
+    with(
+        scenario(
+            "market-feed",
+            "few hot upstreams in bursts, a room each, a thousand readers, slow ones among them",
+            market_feed::run,
+        ),
+        &["--seconds", "--warmup", "--rate", "--connections", "--bytes", "--shards"],
     ),
-    scenario(
-        "iot",
-        "as many devices as the file limit allows, mostly idle, a few commands a second, each answered",
-        iot::run,
+    with(
+        scenario(
+            "iot",
+            "as many devices as the file limit allows, mostly idle, a few commands a second, each answered",
+            iot::run,
+        ),
+        &["--seconds", "--rate", "--connections", "--shards"],
     ),
-    scenario("storm", "all clients lose their connections and come back at once", storm::run),
-    scenario(
-        "peers",
-        "other people's servers beside the service, in one table; `peers nats node-ws` takes some of them",
-        peers::run,
+    with(
+        scenario("storm", "all clients lose their connections and come back at once", storm::run),
+        &["--connections", "--shards"],
     ),
-    scenario("knee", "the rate of Sends goes up until p99 breaks; then the tail at half of that", knee::run),
+    with(
+        scenario(
+            "peers",
+            "other people's servers beside the service, in one table; `peers nats node-ws` takes some of them",
+            peers::run,
+        ),
+        &["--connections", "--install", WORDS],
+    ),
+    with(
+        scenario(
+            "knee",
+            "the rate of Sends goes up until p99 breaks; then the tail at half of that",
+            knee::run,
+        ),
+        &["--seconds", "--rate", "--connections", "--bytes", "--shards"],
+    ),
     Scenario { in_all: false, ..scenario("soak", "mixed for hours, and whether memory grows", mixed::soak) },
 ];
 

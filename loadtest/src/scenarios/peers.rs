@@ -45,6 +45,7 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
     outcome.tables = all.tables();
     outcome.data = all.json();
     outcome.goals = all.goals();
+    outcome.unmeasured = all.unmeasured();
     outcome.partial = all.partial;
     outcome.failures = all.broken.iter().map(|(kind, why)| format!("{}: {why}", kind.name())).collect();
     outcome.notes.push(

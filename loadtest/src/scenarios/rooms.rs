@@ -2,12 +2,13 @@
 //! of deliveries, and the books of both sides.
 
 use crate::{
+    books::Check,
     clock::{self, SECOND},
-    metrics::{Check, Scrape},
     readers::{Readers, books::Tally},
     record::{Moment, Operation},
     report::Outcome,
     schedule::Schedule,
+    scrape::Scrape,
     service::Service,
     stage::{self, Measure, Stage},
     stop,
@@ -27,7 +28,10 @@ pub trait Load {
 pub struct Timeline {
     operation: Operation,
     before: Tally,
+    /// Deliveries before the first that counts.
+    warm: u64,
     start: u64,
+    end: u64,
     second: u64,
     sampled: u64,
 }
@@ -39,17 +43,22 @@ const AT_ONCE: u64 = 256;
 const PATIENCE: u64 = 10 * SECOND;
 
 impl Timeline {
-    /// `expected` deliveries a second, from `start` on.
-    pub fn begin(name: &'static str, readers: &mut Readers, start: u64, expected: f64) -> Self {
+    /// `expected` deliveries a second, in what is measured.
+    pub fn begin(name: &'static str, readers: &mut Readers, measure: &Measure, expected: f64) -> Self {
+        let (start, end) = (measure.recorder.start(), measure.end);
         let sampled = (expected / TIMED).ceil().max(1.0) as u64;
         readers.forget_times(sampled, start);
-        Timeline { operation: Operation::new(name), before: readers.tally, start, second: 0, sampled }
+        let (operation, before) = (Operation::new(name), readers.tally);
+        Timeline { operation, before, warm: before.received, start, end, second: 0, sampled }
     }
 
     /// Closes the seconds that are over.
     pub fn turn(&mut self, readers: &mut Readers, now: u64) {
         if now < self.start {
             self.before = readers.tally;
+            self.warm = readers.tally.received;
+        } else if now < self.end {
+            self.operation.in_time = readers.tally.received - self.warm;
         }
         while now >= self.start + (self.second + 1) * SECOND {
             let times = std::mem::replace(
@@ -95,7 +104,7 @@ pub fn play(
     load: &mut dyn Load,
 ) -> Result<Operation> {
     let start = measure.recorder.start();
-    let mut timeline = Timeline::begin("delivery", readers, start, expected);
+    let mut timeline = Timeline::begin("delivery", readers, measure, expected);
     let (mut sent, closed) = (0, readers.tally.closed);
     let mut give_up = u64::MAX;
     loop {
@@ -137,10 +146,7 @@ pub fn books(
 ) -> Result<()> {
     let (after, books) = stage::settle(service, 2 * SECOND)?;
     outcome.books.extend(books);
-    let more = |label: &str| {
-        let name = "wsm_room_deliveries_total";
-        after.sum_where(name, label) - before.sum_where(name, label)
-    };
+    let delivered = |scrape: &Scrape| scrape.sum_of("wsm_room_deliveries_total", "outcome", "delivered");
     outcome.books.push(Check::new(
         "deliveries, owed and come",
         ("owed", owed as f64),
@@ -149,7 +155,7 @@ pub fn books(
     outcome.books.push(Check::new(
         "deliveries, ours beside the service's",
         ("received here", tally.received as f64),
-        &[("delivered there".to_owned(), more("outcome=\"delivered\""))],
+        &[("delivered there".to_owned(), delivered(&after) - delivered(before))],
     ));
     complaints(tally, outcome);
     Ok(())

@@ -2,12 +2,12 @@
 
 use super::lanes::{self, House};
 use crate::{
+    books::Check,
     clock::{self, MILLI, SECOND},
     goals::{Id, Reached},
-    metrics::Check,
     payload,
     proto::{SendBatchRequest, SendRequest, web_socket_manager_client::WebSocketManagerClient},
-    record::Recorder,
+    record::{Operation, Recorder},
     report::Outcome,
     schedule::{Behind, Schedule},
     stage::{self, Measure, Stage},
@@ -22,12 +22,9 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 use tonic::transport::Channel;
 
-/// Longer than the service's own patience with a reply.
-const PATIENCE: u64 = 15 * SECOND;
 /// Calls of SendStream side by side on one HTTP/2 connection.
 const STREAMS: u64 = 4;
 
@@ -85,48 +82,68 @@ impl Stream for Source {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SendRequest>> {
         let this = &mut *self;
-        if this.next == this.schedule.total() || stop::asked() {
+        if this.next == this.schedule.total() {
             return Poll::Ready(None);
         }
         let due = this.schedule.due(this.next);
-        ready!(this.timer.poll_until(due, cx));
+        ready!(this.timer.poll_until_or_stop(due, cx));
+        if stop::asked() {
+            return Poll::Ready(None);
+        }
         let number = this.part + this.next * this.parts;
         this.next += 1;
         Poll::Ready(Some(this.load.request(number, due)))
     }
 }
 
-/// Sends over SendStream until the schedule is over and all are answered.
+/// Sends over SendStream until the schedule is over and all are answered; what is not answered in time
+/// is a failure of its own, and what was due and had no turn is told by the schedule.
 pub async fn over_streams(channel: Channel, load: Load, schedule: Schedule) -> Result<()> {
     let mut calls = tokio::task::JoinSet::new();
+    let answered = Arc::new(AtomicU64::new(0));
     for part in 0..STREAMS {
         let share = schedule.share(part, STREAMS);
-        let (load, timer) = (load.clone(), clock::Timer::new()?);
+        let timer = clock::Timer::new()?;
         let source = Source { load: load.clone(), schedule: share, part, parts: STREAMS, next: 0, timer };
-        let mut client = WebSocketManagerClient::new(channel.clone()).max_decoding_message_size(64 << 20);
-        calls.spawn(async move {
-            let mut answers = client.send_stream(source).await?.into_inner();
-            while let Some(answer) = answers.message().await? {
-                let (now, due) = (clock::now(), share.due(answer.tag / STREAMS));
-                if answer.code == 0 {
-                    load.recorder.done(0, due, now);
-                } else {
-                    load.recorder.failed(0, due, now, &answer.message);
-                }
-            }
-            Ok::<_, Trouble>(())
-        });
+        calls.spawn(one_stream(channel.clone(), load.clone(), source, share, answered.clone()));
     }
-    let give_up = Duration::from_nanos(schedule.end().saturating_sub(clock::now()) + PATIENCE);
     let all = async {
         while let Some(ended) = calls.join_next().await {
             ended.map_err(|error| Trouble::Failed(error.to_string()))??;
         }
         Ok(())
     };
-    tokio::time::timeout(give_up, all)
-        .await
-        .unwrap_or_else(|_| Err(Trouble::Failed("Sends were not answered in time".to_owned())))
+    if lanes::in_time(schedule.end(), all).await? {
+        return Ok(());
+    }
+    let (issued, now) = (load.issued.load(Ordering::Relaxed), clock::now());
+    let lost = issued.saturating_sub(answered.load(Ordering::Relaxed));
+    load.recorder.open().failed_together(0, schedule.end(), now, "not answered in time", lost);
+    if !stop::asked() {
+        load.behind.gave_up(schedule.total().saturating_sub(issued));
+    }
+    Ok(())
+}
+
+async fn one_stream(
+    channel: Channel,
+    load: Load,
+    source: Source,
+    share: Schedule,
+    answered: Arc<AtomicU64>,
+) -> Result<()> {
+    let mut client = WebSocketManagerClient::new(channel).max_decoding_message_size(64 << 20);
+    let mut answers = client.send_stream(source).await?.into_inner();
+    while let Some(answer) = answers.message().await? {
+        let (now, due) = (clock::now(), share.due(answer.tag / STREAMS));
+        answered.fetch_add(1, Ordering::Relaxed);
+        if answer.code == 0 {
+            load.recorder.done(0, due, now);
+        } else {
+            load.recorder.failed(0, due, now, &answer.message);
+        }
+    }
+    Ok(())
 }
 
 /// One call for each Send.
@@ -178,6 +195,18 @@ pub async fn batches(channel: Channel, load: Load, schedule: Schedule, size: u64
 
 /// What the service counted beside what we did; operation 0 is a Send.
 pub fn against(house: &House, issued: u64, outcome: &mut Outcome) -> Result<()> {
+    let answered = outcome.operations.first().map_or(0, answered);
+    balance(house, issued, answered, outcome)
+}
+
+/// Those that ended, however that was.
+#[must_use]
+pub fn answered(send: &Operation) -> u64 {
+    send.done() + send.failed() + send.warm
+}
+
+/// The same for several stretches together.
+pub fn balance(house: &House, issued: u64, answered: u64, outcome: &mut Outcome) -> Result<()> {
     let (after, books) = stage::settle(&house.service, 2 * SECOND)?;
     outcome.books.extend(books);
     let more = |name: &str| after.sum(name) - house.before.sum(name);
@@ -189,12 +218,8 @@ pub fn against(house: &House, issued: u64, outcome: &mut Outcome) -> Result<()> 
             ("refused".to_owned(), more("wsm_sends_refused_total")),
         ],
     ));
-    let answered: u64 = outcome.operations.first().map_or(0, |it| it.done() + it.failed() + it.warm);
-    outcome.books.push(Check::new(
-        "Sends, issued and answered",
-        ("issued", issued as f64),
-        &[("answered".to_owned(), answered as f64)],
-    ));
+    let answered = [("answered".to_owned(), answered as f64)];
+    outcome.books.push(Check::new("Sends, issued and answered", ("issued", issued as f64), &answered));
     Ok(())
 }
 

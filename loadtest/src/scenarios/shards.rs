@@ -144,7 +144,7 @@ fn measured(
     });
     let accepted: f64 = accepted.collect::<Result<Vec<f64>>>()?.iter().sum();
     let issued: u64 = issued.iter().map(|it| it.load(Ordering::Relaxed)).sum();
-    outcome.books.push(crate::metrics::Check::new(
+    outcome.books.push(crate::books::Check::new(
         "Sends, the generator's count beside the service's",
         ("issued", issued as f64),
         &[("accepted or refused".to_owned(), accepted)],
@@ -154,7 +154,7 @@ fn measured(
         |name: &str| part.processes.iter().find(|it| it.name == name).map_or(0.0, |it| it.cores(part.nanos));
     let send = &part.operations[0];
     let figures = Figures {
-        per_cpu_second: send.done() as f64 / Duration::from_nanos(cpu.max(1)).as_secs_f64(),
+        per_cpu_second: send.in_time as f64 / Duration::from_nanos(cpu.max(1)).as_secs_f64(),
         rate: part.rate(send),
         generator: used("generator"),
         upstream: used("upstream"),

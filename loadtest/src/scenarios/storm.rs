@@ -26,7 +26,7 @@ const ROOM: &str = "storm";
 
 pub fn run(stage: &Stage) -> Result<Outcome> {
     let usual = if stage.options.quick { CLIENTS_QUICK } else { CLIENTS };
-    let most = usize::try_from(limits::files()).unwrap_or(usize::MAX).saturating_sub(500);
+    let most = limits::most_sockets();
     let clients = stage.options.connections.unwrap_or(usual.min(most));
     limits::need_files(clients as u64, &format!("{clients} clients"))?;
     let mut outcome = Outcome::new("storm");
@@ -76,6 +76,7 @@ pub fn run(stage: &Stage) -> Result<Outcome> {
         hear(&service, &mut all, round as u64, clients, &mut outcome)?;
     }
     outcome.nanos = spent;
+    operation.in_time = operation.done();
     outcome.operations = vec![operation];
     outcome.tables.push(table);
     let (_, books) = stage::settle(&service, 2 * SECOND)?;

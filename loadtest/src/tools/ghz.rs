@@ -7,6 +7,7 @@ use crate::{
     proto::{ConnectRequest, DisconnectRequest, web_socket_manager_client::WebSocketManagerClient},
     report::{Outcome, Table},
     scenarios::Scenario,
+    scrape::Scrape,
     service::Service,
     stage::Stage,
     stop,
@@ -54,9 +55,18 @@ pub(super) struct Counted {
     pub each: u64,
 }
 
+impl Counted {
+    fn of(&self, scrape: &Scrape) -> f64 {
+        match self.label.split_once('=') {
+            Some((label, value)) => scrape.sum_of(&self.metric, label, value.trim_matches('"')),
+            None => scrape.sum(&self.metric),
+        }
+    }
+}
+
 /// An entry of the list of scenarios.
 pub const fn scenario(name: &'static str, shows: &'static str) -> Scenario {
-    Scenario { name, shows, run, in_all: false }
+    Scenario { name, shows, run, in_all: false, takes: super::TAKES }
 }
 
 /// One run: which configuration, how much of it, and what it must hold.
@@ -262,8 +272,7 @@ fn forget(service: &Service, count: u64) -> Result<()> {
 }
 
 fn counted(service: &Service, wanted: &Wanted) -> Result<Option<f64>> {
-    let Some(Counted { metric, label, .. }) = &wanted.counted else { return Ok(None) };
-    Ok(Some(service.scrape()?.sum_where(metric, label)))
+    wanted.counted.as_ref().map(|counter| Ok(counter.of(&service.scrape()?))).transpose()
 }
 
 /// Waits a little for what the service has done and not counted yet.
@@ -271,7 +280,7 @@ fn grown(service: &Service, counter: &Counted, before: f64, meant: u64, outcome:
     let Counted { metric, label, .. } = counter;
     let give_up = clock::now() + PATIENCE;
     loop {
-        let grown = service.scrape()?.sum_where(metric, label) - before;
+        let grown = counter.of(&service.scrape()?) - before;
         if grown < meant as f64 && clock::now() < give_up && !stop::asked() {
             clock::sleep(MILLI * 20);
             continue;

@@ -41,7 +41,7 @@ const SCRIPTS: &[Script] = &[
 
 /// An entry of the list of scenarios.
 pub const fn scenario(name: &'static str, shows: &'static str) -> Scenario {
-    Scenario { name, shows, run, in_all: false }
+    Scenario { name, shows, run, in_all: false, takes: super::TAKES }
 }
 
 fn run(stage: &Stage) -> Result<Outcome> {

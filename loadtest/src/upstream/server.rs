@@ -4,15 +4,13 @@ use super::Counts;
 use crate::{
     clock::{self, MICRO, SECOND},
     frames::{self, From},
-    payload,
+    handshake, payload,
     poll::{Poll, READ},
     schedule::Schedule,
     stop,
     trouble::{Result, Trouble},
     ws::{OUT_BYTES_MAX, Socket},
 };
-use base64::Engine;
-use sha1::{Digest, Sha1};
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read},
@@ -232,14 +230,8 @@ impl Server {
             return visitor.request.len() < REQUEST_BYTES_MAX;
         };
         let mut rest = visitor.request.split_off(end + 4);
-        let request = String::from_utf8_lossy(&visitor.request).into_owned();
-        visitor.request = Vec::new();
-        let key = request.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
-        });
-        let Some(key) = key else { return false };
-        let path = request.split(' ').nth(1).unwrap_or("/");
+        let request = std::mem::take(&mut visitor.request);
+        let Ok(Some((path, answer))) = handshake::answer(&request) else { return false };
         visitor.kind = match path.split('/').nth(1) {
             Some("feed") => Kind::Feed,
             Some("quiet") => Kind::Quiet,
@@ -248,14 +240,7 @@ impl Server {
         if visitor.kind == Kind::Feed {
             self.feeds.push(number);
         }
-        visitor.socket.out.extend_from_slice(
-            format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {}\r\n\r\n",
-                accept_key(key)
-            )
-            .as_bytes(),
-        );
+        visitor.socket.out.extend_from_slice(&answer);
         self.mark(number);
         self.take(number, &mut rest);
         true
@@ -373,20 +358,5 @@ impl Server {
             }
             _ => {}
         }
-    }
-}
-
-fn accept_key(key: &str) -> String {
-    let mut hash = Sha1::new();
-    hash.update(key);
-    hash.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    base64::engine::general_purpose::STANDARD.encode(hash.finalize())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_standards_own_example_is_answered() {
-        assert_eq!(super::accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

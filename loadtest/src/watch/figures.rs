@@ -1,6 +1,6 @@
 //! Figures made of two looks at the same instances: rates, percentiles, and how they are written.
 
-use super::scrape::Scrape;
+use crate::scrape::Scrape;
 use std::time::Duration;
 
 /// An instance as it was at the last look and is now.
@@ -16,7 +16,7 @@ impl Instance {
     /// Takes the next look; what cannot be compared with it is forgotten.
     pub fn look(&mut self, next: Result<Scrape, String>) {
         let last = std::mem::replace(&mut self.now, next);
-        let uptime = |scrape: &Scrape| scrape.sum("wsm_uptime_seconds", &[]);
+        let uptime = |scrape: &Scrape| scrape.value("wsm_uptime_seconds", &[]);
         self.before = match (last, &self.now) {
             (Ok(last), Ok(now)) if uptime(&last) <= uptime(now) => Some(last),
             _ => None,
@@ -24,13 +24,13 @@ impl Instance {
     }
 
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        self.now.as_ref().ok()?.sum(name, labels)
+        self.now.as_ref().ok()?.value(name, labels)
     }
 
     pub fn rate(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let (before, now) = (self.before.as_ref()?, self.now.as_ref().ok()?);
         // A label that is new begins at 0.
-        let grown = now.sum(name, labels)? - before.sum(name, labels).unwrap_or(0.0);
+        let grown = now.value(name, labels)? - before.value(name, labels).unwrap_or(0.0);
         let elapsed = now.at.duration_since(before.at).as_secs_f64();
         (elapsed > 0.0).then(|| grown.max(0.0) / elapsed)
     }

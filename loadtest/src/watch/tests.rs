@@ -1,10 +1,10 @@
 use super::{
     Options,
     figures::{Histogram, Instance, bytes, number, percent, seconds, uptime},
-    scrape::Scrape,
     terminal::{Size, fit},
     view::{self, Line, Tone},
 };
+use crate::scrape::Scrape;
 use std::time::{Duration, Instant};
 
 fn scrape(begun: Instant, after: u64, text: &str) -> Scrape {
@@ -27,27 +27,6 @@ fn watched(before: &str, now: &str) -> Vec<Instance> {
 
 fn texts(block: &[Line]) -> Vec<String> {
     block.iter().map(|line| line.text.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-}
-
-#[test]
-fn metrics_are_read_with_their_labels() {
-    let text = "# HELP wsm_a A {thing}.\n# TYPE wsm_a counter\nwsm_a{shard=\"0\",why=\"a \\\"b\\\", \\\\c} \\n\"} 4\n\
-                wsm_a{shard=\"1\",why=\"x\",} 2.5 1700000000\nwsm_b +Inf\nother 7\n";
-    let read = scrape(Instant::now(), 0, text);
-    assert_eq!(read.sum("wsm_a", &[]), Some(6.5));
-    assert_eq!(read.sum("wsm_a", &[("shard", "1")]), Some(2.5));
-    assert_eq!(read.samples("wsm_a")[0].label("why"), Some("a \"b\", \\c} \n"));
-    assert_eq!(read.sum("wsm_b", &[]), Some(f64::INFINITY));
-    assert_eq!((read.sum("wsm_c", &[]), read.sum("wsm_a", &[("shard", "2")])), (None, None));
-}
-
-#[test]
-fn what_is_no_metric_of_the_service_is_said() {
-    let read = |text| Scrape::read(Instant::now(), text).map(|_| ()).unwrap_err();
-    assert!(read("up 1\n").contains("admin port"));
-    for broken in ["wsm_a", "wsm_a{b=\"c} 1", "wsm_a{b=\"c\"", "wsm_a x", "<html>"] {
-        assert!(read(broken).contains("not a metric"), "{broken}");
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What people get wrong, and what they are told.
 
+use crate::ended;
 use std::{
     net::TcpListener,
     process::{Command, Output},
@@ -7,7 +8,7 @@ use std::{
 
 fn loadtest(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    command.env_remove("WSM_BIN").args(arguments).output().expect("it runs")
+    ended::output(command.env_remove("WSM_BIN").args(arguments))
 }
 
 fn refused(arguments: &[&str], code: i32, words: &[&str]) {
@@ -52,6 +53,24 @@ fn flags_are_bounded_and_named() {
     refused(&["knee", "--address", "127.0.0.1:1", "--service", "x"], 64, &["--service"]);
 }
 
+/// What a scenario has no use for would be a setting that changes nothing.
+#[test]
+fn a_flag_that_changes_nothing_is_refused() {
+    refused(&["storm", "--rate", "5"], 64, &["--rate", "storm", "--connections"]);
+    refused(&["idle", "--warmup", "5"], 64, &["--warmup", "idle"]);
+    refused(&["send-stream", "nats"], 64, &["'nats'", "send-stream", "--bytes"]);
+    refused(&["send-stream", "--install"], 64, &["--install"]);
+    refused(&["k6-send", "--warmup", "3"], 64, &["--warmup", "k6-send"]);
+    refused(&["knee", "--seed", "3"], 64, &["'--seed'"]);
+}
+
+#[test]
+fn a_folder_that_takes_no_report_is_said_before_anything_starts() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let folder = file.path().join("results").display().to_string();
+    refused(&["send-stream", "--service", "/bin/false", "--out", &folder], 64, &["--out", &folder]);
+}
+
 #[test]
 fn other_machines_are_not_loaded_by_accident() {
     refused(&["knee", "--address", "192.0.2.1:5002"], 64, &["192.0.2.1:5002", "--allow-remote"]);
@@ -76,7 +95,7 @@ fn too_few_files_are_told_with_the_limit_and_how_to_raise_it() {
     let program = env!("CARGO_BIN_EXE_loadtest");
     for scenario in ["idle", "send-stream"] {
         let line = format!("ulimit -n 256; exec {program} {scenario} --connections 5000 --service /bin/true");
-        let output = Command::new("sh").args(["-c", &line]).output().expect("sh runs");
+        let output = ended::output(Command::new("sh").args(["-c", &line]));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{said}");
         for word in ["RLIMIT_NOFILE", "5100", "256", "ulimit -Hn", "--connections 156"] {

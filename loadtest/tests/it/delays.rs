@@ -22,7 +22,9 @@ const DELAY: u64 = 200 * MILLI;
 /// Sends a second, by each way.
 const RATE: f64 = 200.0;
 const BATCH: u64 = 10;
-const LENGTH: u64 = 4 * SECOND;
+const SHORT: u64 = SECOND;
+/// With a stall: most of it is not touched by that.
+const LONG: u64 = 3 * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -42,10 +44,10 @@ fn measured(way: Way, stall: bool) -> Outcome {
         endpoint.tcp_nodelay(true).connect().await.expect("it listens")
     });
     let names = ["Send", "SendBatch"];
-    let measure = stage.measure_after(0, &names, Vec::new(), LENGTH);
+    let measure = stage.measure_after(0, &names, Vec::new(), if stall { LONG } else { SHORT });
     let load = Load::new(&measure, &["a".to_owned(), "b".to_owned()], 64);
     if stall {
-        fake.stall_at(measure.begin + SECOND);
+        fake.stall_at(measure.begin + SECOND / 2);
     }
     let schedule = measure.schedule(if way == Way::Batch { RATE / BATCH as f64 } else { RATE });
     runtime
@@ -74,7 +76,7 @@ fn delay_is_told(way: Way) {
     quiet::sometime(|| {
         let outcome = measured(way, false);
         let send = &outcome.operations[0];
-        assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64);
+        assert_eq!(send.done(), (RATE * SHORT as f64 / SECOND as f64) as u64);
         // Timers are never early, and what is counted begins when it was due.
         let least = send.histogram.min();
         assert!(least >= DELAY * 99 / 100, "none is faster than it can be: {least}");
@@ -88,7 +90,7 @@ fn stall_is_told(way: Way) {
     quiet::sometime(|| {
         let outcome = measured(way, true);
         let send = &outcome.operations[0];
-        assert_eq!(send.done(), (RATE * LENGTH as f64 / SECOND as f64) as u64, "none is left out");
+        assert_eq!(send.done(), (RATE * LONG as f64 / SECOND as f64) as u64, "none is left out");
         let per_second = |nanos: u64| (RATE * nanos as f64 / SECOND as f64) as u64;
         // Those that were due up to half a second before its end, and those that were under way.
         let late = slower(send, DELAY + SECOND / 2);

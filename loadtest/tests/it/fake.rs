@@ -105,6 +105,8 @@ fn metrics(counts: Counts) -> SocketAddr {
     let address = listener.local_addr().expect("bound");
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
+            // Who comes and asks nothing keeps no other.
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
             let _ = stream.read(&mut [0; 4096]);
             let accepted = counts.accepted.load(Ordering::Relaxed);
             // Its own books balance, however it lies.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod delays;
+mod ended;
 mod fake;
 mod quiet;
 mod rooms;

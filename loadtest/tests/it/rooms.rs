@@ -1,8 +1,9 @@
 //! The readers against a server that breaks its word, the programs of the peers where they are
 //! installed, and short runs against the real service where `WSM_BIN` names one.
 
+use crate::ended;
 use loadtest::{
-    clock::{MILLI, SECOND},
+    clock::{self, MILLI, SECOND},
     frames::{self, From},
     peers::{
         kind::{ALL, Kind},
@@ -18,13 +19,16 @@ use loadtest::{
 };
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Output},
     thread::JoinHandle,
+    time::Duration,
 };
 
+/// For what comes at once.
+const PATIENCE: u64 = 30 * SECOND;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_loadtest");
 /// The readers' handshake always has the same key.
 const ANSWER: &[u8] =
@@ -37,7 +41,7 @@ fn server_that_says(bytes: Vec<u8>) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
+        let mut stream = client(&listener);
         read_request(&mut stream);
         stream.write_all(ANSWER).expect("open");
         stream.write_all(&bytes).expect("open");
@@ -45,10 +49,32 @@ fn server_that_says(bytes: Vec<u8>) -> (SocketAddr, JoinHandle<()>) {
     (address, thread)
 }
 
+/// The next client; one that does not come, or says nothing, is not waited for for ever.
+fn client(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("a listener");
+    let give_up = clock::now() + PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("a socket");
+                let patience = Some(Duration::from_nanos(PATIENCE));
+                stream.set_read_timeout(patience).expect("a socket");
+                stream.set_write_timeout(patience).expect("a socket");
+                return stream;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && clock::now() < give_up => {
+                clock::sleep(MILLI);
+            }
+            Err(error) => panic!("no client: {error}"),
+        }
+    }
+}
+
 fn read_request(stream: &mut TcpStream) {
     let (mut request, mut some) = (Vec::new(), [0; 1024]);
     while !request.ends_with(b"\r\n\r\n") {
         let count = stream.read(&mut some).expect("open");
+        assert!(count > 0, "a client that went before it had asked");
         request.extend_from_slice(&some[..count]);
     }
 }
@@ -66,8 +92,10 @@ fn heard(bytes: Vec<u8>) -> loadtest::readers::books::Tally {
     let (address, server) = server_that_says(bytes);
     let mut readers = Readers::new(1).expect("an epoll");
     readers.join(&Target::plain(address, "/"), 1, POLITE, 10 * SECOND).expect("it answers");
+    let give_up = clock::now() + PATIENCE;
     while readers.tally.closed == 0 {
-        readers.pass(SECOND).expect("it reads");
+        assert!(clock::now() < give_up, "the server's end is not seen");
+        readers.pass(SECOND / 10).expect("it reads");
     }
     server.join().expect("no panic");
     readers.tally
@@ -98,7 +126,7 @@ fn a_server_that_lets_nobody_in_is_told_as_it_put_it() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
+        let mut stream = client(&listener);
         read_request(&mut stream);
         stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\nfull").expect("open");
     });
@@ -168,7 +196,7 @@ fn measured(kind: Kind, mut hall: Hall) {
 // ----------------------------------------------------------------- scenarios
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).output().expect("it starts")
+    ended::output(Command::new(PROGRAM).args(arguments))
 }
 
 fn said(output: &Output) -> String {
@@ -183,11 +211,7 @@ fn reported(arguments: &[&str]) -> Option<Value> {
     }
     let results = tempfile::tempdir().expect("a temporary folder");
     let folder = results.path().to_str().expect("UTF-8");
-    let output = run(&[
-        arguments,
-        &["--quick", "--json", "--seconds", "1", "--warmup", "0", "--out", folder],
-    ]
-    .concat());
+    let output = run(&[arguments, &["--quick", "--json", "--out", folder]].concat());
     // On a machine that is busy with other tests goals are missed; nothing else may be wrong.
     assert!(matches!(output.status.code(), Some(0 | 1)), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -201,27 +225,41 @@ fn reported(arguments: &[&str]) -> Option<Value> {
 
 #[test]
 fn a_small_room_is_published_to_in_every_way() {
-    let Some(report) = reported(&["fanout", "--connections", "20", "--rate", "200"]) else { return };
+    let Some(report) =
+        reported(&["fanout", "--connections", "20", "--rate", "200", "--seconds", "1", "--warmup", "0"])
+    else {
+        return;
+    };
     assert_eq!(report["tables"][0]["rows"].as_array().map(Vec::len), Some(4));
     assert_eq!(report["operations"][0]["done"], 200 * 20, "{report}");
 }
 
 #[test]
 fn small_rooms_hear_what_is_theirs() {
-    let Some(report) = reported(&["many-rooms", "--connections", "50", "--rate", "100"]) else { return };
+    let Some(report) =
+        reported(&["many-rooms", "--connections", "50", "--rate", "100", "--seconds", "1", "--warmup", "0"])
+    else {
+        return;
+    };
     assert_eq!(report["operations"][0]["done"], 100 * 10, "{report}");
 }
 
 #[test]
 fn ticks_of_venues_come_to_their_readers() {
-    let Some(report) = reported(&["market-feed", "--connections", "40", "--rate", "400"]) else { return };
+    let Some(report) =
+        reported(&["market-feed", "--connections", "40", "--rate", "400", "--seconds", "1", "--warmup", "0"])
+    else {
+        return;
+    };
     assert_eq!(report["operations"][0]["failed"], 0, "{report}");
     assert!(report["operations"][0]["done"].as_u64() > Some(0), "{report}");
 }
 
 #[test]
 fn devices_answer_their_commands() {
-    let Some(report) = reported(&["iot", "--connections", "50", "--rate", "20"]) else { return };
+    let Some(report) = reported(&["iot", "--connections", "50", "--rate", "20", "--seconds", "1"]) else {
+        return;
+    };
     assert_eq!(report["operations"][0]["done"], 20, "{report}");
 }
 
@@ -244,7 +282,7 @@ fn an_unknown_peer_is_refused_with_those_that_there_are() {
 #[test]
 fn too_few_files_are_named_with_the_way_out() {
     let script = format!("ulimit -n 200; exec {PROGRAM} fanout --connections 1000");
-    let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    let output = ended::output(Command::new("sh").args(["-c", &script]));
     assert_eq!(output.status.code(), Some(64), "{}", said(&output));
     let text = said(&output);
     assert!(

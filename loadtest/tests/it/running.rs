@@ -1,6 +1,6 @@
 //! The program from its start to its end: what it writes, what it leaves behind, and that is nothing.
 
-use crate::fake::Fake;
+use crate::{ended, fake::Fake};
 use loadtest::clock::{self, MILLI, SECOND};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -9,6 +9,8 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -45,7 +47,7 @@ fn report(out: &Path) -> (Value, String, String) {
 #[test]
 fn a_run_ends_with_a_report_in_three_forms_and_its_books() {
     let (fake, out) = (Fake::start(DELAY), tempfile::tempdir().expect("a folder"));
-    let ended = command(&fake, out.path(), &["send-stream", "--seconds", "2"]).output().expect("it runs");
+    let ended = ended::output(&mut command(&fake, out.path(), &["send-stream", "--seconds", "2"]));
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(0), "{said}");
     let (json, text, page) = report(out.path());
@@ -61,7 +63,15 @@ fn a_run_ends_with_a_report_in_three_forms_and_its_books() {
     {
         assert!(text.contains(word), "no '{word}' in {text}");
     }
-    for word in ["<svg", "Latency by percentile", "Cores in use", "Memory of its own", "Books"] {
+    for word in [
+        "<svg",
+        "Latency by percentile",
+        "Done a second",
+        "p50 and p99 over time",
+        "Cores in use",
+        "Memory of its own",
+        "Books",
+    ] {
         assert!(page.contains(word), "no '{word}' in the page");
     }
     assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing from elsewhere");
@@ -72,7 +82,7 @@ fn a_run_ends_with_a_report_in_three_forms_and_its_books() {
 fn json_goes_to_standard_output_when_asked_for() {
     let (fake, out) = (Fake::start(DELAY), tempfile::tempdir().expect("a folder"));
     let arguments = ["send-unary", "--seconds", "1", "--json"];
-    let ended = command(&fake, out.path(), &arguments).output().expect("it runs");
+    let ended = ended::output(&mut command(&fake, out.path(), &arguments));
     let json: Value = serde_json::from_slice(&ended.stdout).expect("JSON, and nothing else");
     assert_eq!(json["scenarios"][0]["operations"][0]["done"], 100);
 }
@@ -80,7 +90,7 @@ fn json_goes_to_standard_output_when_asked_for() {
 #[test]
 fn books_that_do_not_balance_fail_the_run() {
     let (fake, out) = (Fake::start_with(DELAY, 3), tempfile::tempdir().expect("a folder"));
-    let ended = command(&fake, out.path(), &["send-stream", "--seconds", "1"]).output().expect("it runs");
+    let ended = ended::output(&mut command(&fake, out.path(), &["send-stream", "--seconds", "1"]));
     assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(
@@ -94,15 +104,25 @@ fn books_that_do_not_balance_fail_the_run() {
 fn under_way(fake: &Fake, out: &Path) -> (Child, Vec<u32>) {
     let mut command = command(fake, out, &["send-stream", "--seconds", "600"]);
     let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(run.stderr.take().expect("piped")).lines();
-    let seen =
-        lines.any(|line| line.is_ok_and(|line| line.contains("last second 1") && line.contains(" done")));
-    assert!(seen, "progress is told");
+    let lines = BufReader::new(run.stderr.take().expect("piped")).lines();
+    let (sender, told) = mpsc::sync_channel(256);
+    // To its end: what is still said would block it otherwise.
+    thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.try_send(line))));
+    let give_up = clock::now() + 60 * SECOND;
+    loop {
+        let left = Duration::from_nanos(give_up.saturating_sub(clock::now()));
+        match told.recv_timeout(left) {
+            Ok(line) if line.contains(" done, ") => break,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = run.kill().and_then(|()| run.wait().map(drop));
+                panic!("no progress is told: {error}");
+            }
+        }
+    }
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).expect("Linux");
     let children: Vec<u32> = children.split_whitespace().filter_map(|it| it.parse().ok()).collect();
     assert_eq!(children.len(), 2, "a service and an upstream");
-    // What is still said would block it otherwise.
-    std::thread::spawn(move || lines.for_each(drop));
     (run, children)
 }
 
@@ -122,7 +142,7 @@ fn ctrl_c_leaves_a_partial_report_and_no_process() {
     let (fake, out) = (Fake::start(DELAY), tempfile::tempdir().expect("a folder"));
     let (run, children) = under_way(&fake, out.path());
     signal(&run, Signal::INT);
-    let ended = run.wait_with_output().expect("it ends");
+    let ended = ended::wait(run);
     assert_eq!(ended.status.code(), Some(130));
     let (json, text, _) = report(out.path());
     assert_eq!(json["scenarios"][0]["partial"], true);

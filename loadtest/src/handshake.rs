@@ -1,4 +1,4 @@
-//! The server's side of a handshake, for the floors.
+//! The server's side of an opening handshake, for the upstream and the floors.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     core::{
+        id::ConnectionId,
         reason::{Fault, FaultKind},
         tally::nanos,
     },
@@ -87,7 +88,8 @@ impl Service {
         let span = observer.spans.begin(caller.traceparent.as_deref()).map(|begun| {
             caller.traceparent = Some(begun.at.header());
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let connection = connection.to_owned();
+            // Nobody has checked it yet, and what waits for the collector must stay small.
+            let connection = ConnectionId::parse(connection).map(|id| id.to_string()).unwrap_or_default();
             Box::new(Told { begun, begun_unix_nanos: nanos(now), protocol, connection })
         });
         Observed { observer, method, since: Instant::now(), span, over: protocol == Protocol::Peer }

@@ -14,6 +14,9 @@ const TLS_BYTES: u64 = 40 * 1024;
 const WAITING_SEND_BYTES: u64 = 512;
 /// One remembered id of a Send that timed out.
 const LATE_ID_BYTES: u64 = limits::CORRELATION_ID_BYTES_MAX as u64 + 32;
+/// A span that waits for the collector: names, ids, and what went wrong, of which each character may be
+/// written as eight.
+const SPAN_BYTES: u64 = 1024 + 8 * limits::FAULT_CHARS_MAX as u64;
 /// A command without its payload.
 const COMMAND_BYTES: u64 = 512;
 
@@ -47,6 +50,7 @@ impl MemoryBound {
         let mail = (config.mailbox_max as u64).saturating_mul(shards);
         let under_way = (config.publish.in_flight as u64).saturating_mul(config.publish.batch_bytes as u64);
         let followers = limits::FOLLOWERS_PER_SHARD_MAX as u64 * limits::FETCH_BYTES_MAX as u64;
+        let spans = if config.otlp_endpoint.is_some() { limits::SPANS_WAITING_MAX as u64 } else { 0 };
         let row = |what, each, count| MemoryRow { what, each, count, always: false };
         let always = |what, each, count| MemoryRow { what, each, count, always: true };
         let rows = vec![
@@ -64,6 +68,7 @@ impl MemoryBound {
             row("messages being received", config.max_message_bytes as u64, connections),
             row("outboxes", config.outbox_bytes_max as u64, connections),
             row("waiting Sends", waiting.saturating_add(late), connections),
+            row("spans", SPAN_BYTES, spans),
         ];
         MemoryBound { rows, connections }
     }

@@ -14,6 +14,9 @@ pub const BATCH_REQUESTS_MAX: usize = 1000;
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One gRPC answer: the largest message that a connection may receive fits.
 pub const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
+/// What is told of a fault. A gRPC message travels in a header and clients bound their header lists; 8 KiB
+/// is the lowest bound in wide use, and details and percent-encoding must fit as well.
+pub const FAULT_CHARS_MAX: usize = 1024;
 /// From accept to the end of TLS and the first request's head: a slow client holds no more than this.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// The same for later request heads on a kept HTTP/1 connection, its idle time included.

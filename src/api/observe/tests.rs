@@ -57,6 +57,23 @@ fn a_call_that_was_passed_on_is_a_span_and_no_second_call() {
     assert_eq!(ends(&observer, Method::Send), [0; 4]);
 }
 
+/// Nobody has checked what the caller calls a connection, and the queue holds thousands of spans.
+#[test]
+fn what_waits_for_the_collector_is_small_whatever_the_caller_wrote() {
+    let (spans, mut queue) = Spans::open(8, 1);
+    let service = service(Observer { calls: Arc::default(), spans });
+    let long = "a".repeat(1 << 20);
+    for (id, told) in [(&*long, None), ("no id", None), ("~i1.c-1", Some("~i1.c-1"))] {
+        let call = service.observe(Protocol::Grpc, Method::Get, &mut Caller::default(), id);
+        let fault = Fault::new(FaultKind::Internal, "\u{202e}".repeat(1 << 20));
+        assert!(call.ended::<()>(Err(fault)).is_err());
+        let span = queue.try_recv().unwrap();
+        let named = span.attributes.iter().find(|(name, _)| *name == "wsm.connection.id");
+        assert_eq!(named.map(|(_, id)| id.clone()), told.map(Value::from));
+        assert!(span.fault.unwrap().len() <= 8 * crate::limits::FAULT_CHARS_MAX);
+    }
+}
+
 #[test]
 fn without_spans_a_caller_keeps_its_trace() {
     let service = service(Observer::default());

@@ -155,8 +155,9 @@ impl Drop for Observed {
 
 fn end_of(kind: FaultKind) -> CallEnd {
     match kind {
-        // A lost frame is nobody's wrong argument, whatever the code.
-        FaultKind::MaybeSent => CallEnd::Failed,
+        // A lost frame is nobody's wrong argument, whatever the code; nor is a Send whose connection somebody
+        // else ended.
+        FaultKind::MaybeSent | FaultKind::Cancelled => CallEnd::Failed,
         FaultKind::Unimplemented => CallEnd::Refused,
         kind if status::row(kind).http >= 500 => CallEnd::Failed,
         _ => CallEnd::Refused,

@@ -29,6 +29,12 @@ fn each_end_is_counted_once_and_within_its_trace() {
     assert!(span.fault.unwrap().contains("the socket broke"));
     assert_eq!(ends(&observer, Method::Send), [0, 0, 1, 0]);
 
+    // Its connection was ended by somebody else: not its caller's doing.
+    let call = service.observe(Protocol::Grpc, Method::Send, &mut Caller::default(), "c-1");
+    assert!(call.ended::<()>(Err(Fault::new(FaultKind::Cancelled, "disconnected"))).is_err());
+    assert!(queue.try_recv().unwrap().fault.unwrap().contains("disconnected"));
+    assert_eq!(ends(&observer, Method::Send), [0, 0, 2, 0]);
+
     let refused = Fault::invalid("id", "is wrong");
     let call = service.observe(Protocol::Rest, Method::Get, &mut Caller::default(), "");
     assert!(call.ended::<()>(Err(refused)).is_err());

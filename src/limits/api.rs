@@ -53,7 +53,7 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small writes to a client are gathered up to this and go out in one.
 pub const GATHER_BYTES_MAX: usize = 16 * 1024;
-/// HTTP connections of one listener (upgraded ones do not count); beyond it new ones wait.
+/// HTTP connections of one listener (upgraded and half-open ones do not count); beyond it new ones wait.
 pub const CLIENTS_PER_LISTENER_MAX: usize = 20_000;
 /// The listen queue of one shard's socket.
 pub const BACKLOG: i32 = 4096;

@@ -135,9 +135,13 @@ macro_rules! calls {
             match (method, $codec) {
                 $($($first => $answer,)+)?
                 $(($name, _) => {
-                    let message = $codec.decode($body)?;
+                    let message = $codec.decode($body);
                     let (caller, call) = begin($service, $caller, Method::$method, &message);
-                    Ok($codec.encode(&call.ended($service.$rpc(&caller, message).await)?))
+                    let answer = match message {
+                        Ok(message) => $service.$rpc(&caller, message).await,
+                        Err(fault) => Err(fault),
+                    };
+                    Ok($codec.encode(&call.ended(answer)?))
                 })+
                 _ => Err(Refusal::new(StatusCode::NOT_FOUND, FaultKind::Unimplemented, "no such method")),
             }
@@ -149,9 +153,13 @@ calls! {
     call(service, caller, codec, body):
     {
         ("Update", Codec::Json) => {
-            let message = rest::decode_update(&body, false)?;
+            let message = rest::decode_update(&body, false);
             let (caller, call) = begin(service, caller, Method::Update, &message);
-            Ok(codec.encode(&call.ended(service.update(&caller, message).await)?))
+            let answer = match message {
+                Ok(message) => service.update(&caller, message).await,
+                Err(fault) => Err(fault),
+            };
+            Ok(codec.encode(&call.ended(answer)?))
         },
         ("SendStream" | "Receive" | "Watch", _) => Err(streaming().into()),
     }
@@ -184,9 +192,16 @@ calls! {
     "History" History history;
 }
 
-fn begin(service: &Service, caller: &Caller, method: Method, message: &impl Subject) -> (Caller, Observed) {
+/// What does not decode was a call of this method all the same.
+fn begin(
+    service: &Service,
+    caller: &Caller,
+    method: Method,
+    message: &Result<impl Subject, Fault>,
+) -> (Caller, Observed) {
     let mut caller = caller.clone();
-    let call = service.observe(Protocol::Connect, method, &mut caller, message.connection());
+    let connection = message.as_ref().map_or("", Subject::connection);
+    let call = service.observe(Protocol::Connect, method, &mut caller, connection);
     (caller, call)
 }
 

@@ -112,7 +112,9 @@ pub(super) const PROCESS: &[Metric] = &[
     counter(
         "wsm_calls_total",
         "Calls by method and end, whichever protocol brought them; streams end when they stand. refused: the \
-         caller's doing or a bound; failed: ours or the upstream's; cancelled: the caller went away.",
+         caller's doing or a bound; failed: ours or the upstream's; cancelled: the caller went away. A body \
+         that does not decode is a refused call over REST and Connect, and none over gRPC; one that is not \
+         complete is none anywhere.",
         Read::Calls,
     ),
     histogram("wsm_call_seconds", "How long calls took that are no streams.", Read::CallTimes),

@@ -64,7 +64,8 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     gauge(
         "wsm_memory_bound_bytes",
-        "The worst case that the settings imply, as check prints it.",
+        "The worst case that the settings imply, as check prints it; without the requests and answers of callers \
+         of the API, while they are under way.",
         Read::Process(|page| page.fixed.memory_bound as f64),
     ),
     gauge(

@@ -21,8 +21,12 @@ pub const FAULT_CHARS_MAX: usize = 1024;
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// The same for later request heads on a kept HTTP/1 connection, its idle time included.
 pub const NEXT_HEAD_DEADLINE: Duration = Duration::from_secs(60);
-/// One REST or Connect request body, from first to last byte.
+/// One request body, from first to last byte; of a stream one message.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a gRPC message that is too large so much is read, and thrown away, before it is refused, and no
+/// longer than its sender goes on.
+pub const OVERSIZE_READ_BYTES: usize = 64 * 1024 * 1024;
+pub const OVERSIZE_PAUSE_MAX: Duration = Duration::from_secs(3);
 /// Request head over HTTP/1. A List by the longest tag, every character escaped, needs 14 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_FIELDS_MAX: usize = 64;

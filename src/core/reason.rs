@@ -236,7 +236,10 @@ closed_set! {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{
+        core::reason::{Fault, FaultKind},
+        limits,
+    };
 
     #[test]
     fn what_is_kept_of_a_fault_is_bounded() {

@@ -145,7 +145,8 @@
 //! 8. **Everything is bounded**: queues, buffers, loops, names, and what each of them does when it
 //!    is full is decided. The bounds stand in [`limits`](crate::limits).
 //! 9. **Sets are closed.** Causes, reasons, outcomes and label values are enums; each name stands in
-//!    metrics and records exactly as the enum gives it.
+//!    metrics and records exactly as the enum gives it. One label holds names from outside: `venue`, the
+//!    hosts that answered a dial, of which a shard tells apart `limits::VENUES_PER_SHARD_MAX`, and `other`.
 //! 10. **Order is never a hash map's.** What is iterated is a vector, a slab or a tree.
 //! 11. **What is not built is refused by name**, never ignored: an unknown or unbuilt field is an
 //!     error that says so.

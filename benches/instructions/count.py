@@ -35,8 +35,8 @@ INSTRUCTIONS_BORNE = 10
 ALLOCATIONS_BORNE = 0.02
 # Seconds: for the few crates of the core on a machine that builds other things too, for all cases under
 # valgrind, and for what is there at once.
-BUILD_PATIENCE = 1800
-COUNT_PATIENCE = 600
+BUILD_PATIENCE = 600
+COUNT_PATIENCE = 200
 GLANCE = 60
 # For what this machine cannot do, as automake has it.
 EXIT_SKIPPED = 77

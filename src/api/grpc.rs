@@ -21,6 +21,7 @@ use crate::{
     },
 };
 use axum::Router;
+use body::Bounded;
 use futures_core::Stream;
 use http::{Request, Response};
 use std::{
@@ -32,6 +33,7 @@ use std::{
 use tonic::{Status, Streaming, service::Routes};
 use tower::{Service as _, ServiceExt};
 
+mod body;
 #[cfg(test)]
 mod tests;
 
@@ -87,7 +89,7 @@ impl GrpcRoutes {
 
     pub async fn answer<B>(self, request: Request<B>) -> Response<tonic::body::Body>
     where
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
         let counters = self.counters.clone();
@@ -99,21 +101,30 @@ impl GrpcRoutes {
 
     async fn dispatch<B>(mut self, request: Request<B>) -> Response<tonic::body::Body>
     where
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
         let path = request.uri().path();
         if path.starts_with(OUR_PATHS) {
-            let answered: Result<_, Infallible> = self.ours.call(request).await;
+            let answered: Result<_, Infallible> =
+                self.ours.call(bounded(request, limits::REQUEST_BYTES_MAX)).await;
             return answered.unwrap_or_else(|never| match never {});
         }
         if path.starts_with(ROOM_PATHS) {
-            let answered: Result<_, Infallible> = self.rooms.call(request).await;
+            let answered: Result<_, Infallible> =
+                self.rooms.call(bounded(request, limits::REQUEST_BYTES_MAX)).await;
             return answered.unwrap_or_else(|never| match never {});
         }
-        let answered: Result<_, Infallible> = self.others.oneshot(request.map(tonic::body::Body::new)).await;
+        let request = bounded(request, limits::PEER_CALL_BYTES_MAX).map(tonic::body::Body::new);
+        let answered: Result<_, Infallible> = self.others.oneshot(request).await;
         answered.unwrap_or_else(|never| match never {}).map(tonic::body::Body::new)
     }
+}
+
+fn bounded<B>(request: Request<B>, bytes_max: usize) -> Request<Bounded<B>> {
+    let (parts, body) = request.into_parts();
+    let body = Bounded::of(parts.uri.path(), body, bytes_max);
+    Request::from_parts(parts, body)
 }
 
 /// The service as tonic wants it.
@@ -278,7 +289,7 @@ impl Stream for Results {
 
 impl<B> tower::Service<Request<B>> for GrpcRoutes
 where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     type Response = Response<tonic::body::Body>;

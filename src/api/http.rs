@@ -82,7 +82,7 @@ pub fn router(service: &Service, settings: HttpSettings) -> HttpEdge {
 impl HttpEdge {
     pub async fn answer<B>(self, request: Request<B>) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + std::fmt::Display + Send,
     {
         let inner = &*self.0;
@@ -110,7 +110,7 @@ impl HttpEdge {
 impl Inner {
     async fn dispatch<B>(&self, kind: Kind, request: Request<B>) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + std::fmt::Display + Send,
     {
         match kind {

@@ -131,12 +131,9 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large = || {
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            FaultKind::Invalid,
-            format!("body: larger than {} bytes", limits::REQUEST_BYTES_MAX),
-        )
+    let too_large = || Refusal {
+        http: StatusCode::PAYLOAD_TOO_LARGE,
+        fault: body_too_large(None, limits::REQUEST_BYTES_MAX),
     };
     if body.size_hint().lower() > limits::REQUEST_BYTES_MAX as u64 {
         return Err(too_large());
@@ -146,12 +143,25 @@ where
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Fault::invalid("body", "ended before it was complete").into()),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            FaultKind::TimedOut,
-            format!("body: not complete after {} s", limits::BODY_DEADLINE.as_secs()),
-        )),
+        Err(_) => Err(Refusal { http: StatusCode::REQUEST_TIMEOUT, fault: body_late() }),
     }
+}
+
+pub fn body_too_large(length: Option<usize>, most: usize) -> Fault {
+    Fault::invalid(
+        "body",
+        match length {
+            Some(length) => {
+                format!("has {length} bytes, larger than {most} bytes, the most that one call takes")
+            }
+            None => format!("larger than {most} bytes"),
+        },
+    )
+}
+
+pub fn body_late() -> Fault {
+    let seconds = limits::BODY_DEADLINE.as_secs();
+    Fault::new(FaultKind::TimedOut, format!("body: not complete after {seconds} s"))
 }
 
 /// Members only: null in a list is an error.

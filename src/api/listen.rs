@@ -9,7 +9,7 @@ use crate::limits;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -133,7 +133,7 @@ async fn accept_all<D: Door>(listener: &TcpListener, door: &D, shared: &Rc<Share
             biased;
             () = &mut stop => return,
             Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept(), if open.len() < limits::CLIENTS_PER_LISTENER_MAX => accepted,
+            accepted = listener.accept(), if has_room(open.len(), half_open.len()) => accepted,
         };
         match accepted {
             Ok((tcp, address)) => {
@@ -156,6 +156,12 @@ async fn accept_all<D: Door>(listener: &TcpListener, door: &D, shared: &Rc<Share
             }
         }
     }
+}
+
+/// The half-open have a bound of their own, and only who comes in makes one of them go: if they counted here,
+/// those who loiter could shut the door until their deadline.
+fn has_room(open: usize, half_open: usize) -> bool {
+    open.saturating_sub(half_open) < limits::CLIENTS_PER_LISTENER_MAX
 }
 
 fn welcome<D: Door>(
@@ -195,7 +201,8 @@ struct HalfOpen(Rc<RefCell<Waiting>>);
 struct Waiting {
     next: u64,
     by_age: BTreeMap<u64, Place>,
-    by_address: BTreeMap<IpAddr, usize>,
+    /// Never an empty one.
+    by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
 }
 
 struct Place {
@@ -219,9 +226,9 @@ impl Drop for Ticket {
 impl Waiting {
     fn leave(&mut self, number: u64) -> Option<AbortHandle> {
         let Place { address, task, .. } = self.by_age.remove(&number)?;
-        if let Some(count) = self.by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(numbers) = self.by_address.get_mut(&address) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
                 self.by_address.remove(&address);
             }
         }
@@ -230,28 +237,33 @@ impl Waiting {
 
     /// Who must go, if anybody.
     fn surplus(&self, newest: IpAddr, now: Instant) -> Option<u64> {
-        let from_there = self.by_address.get(&newest).copied().unwrap_or(0);
-        let (count, bound, of) = match from_there > limits::HALF_OPEN_PER_ADDRESS_MAX {
-            true => (from_there, limits::HALF_OPEN_PER_ADDRESS_MAX, Some(newest)),
-            false => (self.by_age.len(), limits::HALF_OPEN_MAX, None),
-        };
+        let from_there = self.by_address.get(&newest);
+        let (count, bound, oldest) =
+            match from_there.filter(|it| it.len() > limits::HALF_OPEN_PER_ADDRESS_MAX) {
+                Some(there) => (there.len(), limits::HALF_OPEN_PER_ADDRESS_MAX, there.first()),
+                None => (self.by_age.len(), limits::HALF_OPEN_MAX, self.by_age.keys().next()),
+            };
         if count <= bound {
             return None;
         }
-        let mut oldest = self.by_age.iter().filter(|(_, place)| of.is_none_or(|of| place.address == of));
-        let (number, place) = oldest.next()?;
+        let number = *oldest?;
+        let place = self.by_age.get(&number)?;
         let had_its_time = now.saturating_duration_since(place.since) >= limits::HALF_OPEN_GRACE;
-        (had_its_time || count > bound * limits::HALF_OPEN_CROWD).then_some(*number)
+        (had_its_time || count > bound * limits::HALF_OPEN_CROWD).then_some(number)
     }
 }
 
 impl HalfOpen {
+    fn len(&self) -> usize {
+        self.0.borrow().by_age.len()
+    }
+
     fn enter(&self, address: IpAddr, now: Instant) -> (u64, Ticket) {
         let mut waiting = self.0.borrow_mut();
         let number = waiting.next;
         waiting.next += 1;
         waiting.by_age.insert(number, Place { address, since: now, task: None });
-        *waiting.by_address.entry(address).or_default() += 1;
+        waiting.by_address.entry(address).or_default().insert(number);
         drop(waiting);
         (number, Ticket { number, half_open: self.clone() })
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     core::{
+        id::ConnectionId,
         reason::{Fault, FaultKind},
         tally::nanos,
     },
@@ -91,18 +92,22 @@ impl Service {
         let span = observer.spans.begin(caller.traceparent.as_deref()).map(|begun| {
             caller.traceparent = Some(begun.at.header());
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let connection = connection.to_owned();
-            Box::new(Told { begun, begun_unix_nanos: nanos(now), protocol, connection })
+            Box::new(Told { begun, begun_unix_nanos: nanos(now), protocol, connection: named(connection) })
         });
         Observed { observer, method, since: Instant::now(), span, over: protocol == Protocol::Peer }
     }
+}
+
+/// Nobody has checked it yet, and what waits for the collector must stay small.
+fn named(connection: &str) -> String {
+    ConnectionId::parse(connection).map(|id| id.to_string()).unwrap_or_default()
 }
 
 impl Observed {
     /// What the call turns out to name, once it is read.
     pub fn about(&mut self, connection: &str) {
         if let Some(told) = &mut self.span {
-            connection.clone_into(&mut told.connection);
+            told.connection = named(connection);
         }
     }
 
@@ -226,8 +231,9 @@ impl<T> Stream for Counted<T> {
 
 fn end_of(kind: FaultKind) -> CallEnd {
     match kind {
-        // A lost frame is nobody's wrong argument, whatever the code.
-        FaultKind::MaybeSent => CallEnd::Failed,
+        // A lost frame is nobody's wrong argument, whatever the code; nor is a Send whose connection somebody
+        // else ended.
+        FaultKind::MaybeSent | FaultKind::Cancelled => CallEnd::Failed,
         FaultKind::Unimplemented => CallEnd::Refused,
         kind if status::row(kind).http >= 500 => CallEnd::Failed,
         _ => CallEnd::Refused,

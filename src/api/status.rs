@@ -1,6 +1,9 @@
 //! The one table from a fault to what each protocol says of it.
 
-use crate::core::reason::{Fault, FaultKind};
+use crate::{
+    core::reason::{Fault, FaultKind},
+    limits,
+};
 use bytes::Bytes;
 use prost::Message;
 use serde_json::{Value, json};
@@ -12,9 +15,6 @@ mod tests;
 
 pub const DOMAIN: &str = "websocketmanager";
 const TYPE_PREFIX: &str = "type.googleapis.com/";
-/// A gRPC message travels in a header and clients bound their header lists; 8 KiB is the lowest
-/// bound in wide use, and details and percent-encoding must fit as well.
-const MESSAGE_CHARS_MAX: usize = 1024;
 
 /// What the protocols say of one kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn reason(fault: &Fault) -> &'static str {
 pub fn message(fault: &Fault) -> String {
     let mut text = String::new();
     let whole = fault.to_string();
-    for character in whole.chars().take(MESSAGE_CHARS_MAX) {
+    for character in whole.chars().take(limits::FAULT_CHARS_MAX) {
         if is_hostile(character) {
             let _ = write!(text, "{}", character.escape_default());
         } else {

@@ -1,4 +1,8 @@
 //! The worst case that a configuration implies: every connection open, every queue full.
+//!
+//! What callers of the API have under way is left out: a request may have 4 MiB, a client may send 256 at
+//! once, and a listener takes 20,000 clients, which is more than all the rest together and says nothing. What
+//! bounds it in practice is time: a body that is not complete is dropped after `limits::BODY_DEADLINE`.
 
 use super::{Config, value::show_bytes};
 use crate::limits;
@@ -14,8 +18,16 @@ const TLS_BYTES: u64 = 40 * 1024;
 const WAITING_SEND_BYTES: u64 = 512;
 /// One remembered id of a Send that timed out.
 const LATE_ID_BYTES: u64 = limits::CORRELATION_ID_BYTES_MAX as u64 + 32;
+/// A span that waits for the collector: names, ids, and what went wrong, of which each character may be
+/// written as eight.
+const SPAN_BYTES: u64 = 1024 + 8 * limits::FAULT_CHARS_MAX as u64;
+/// A socket that has not sent its first request: its task and its buffers, of which TLS has its own.
+const HALF_OPEN_BYTES: u64 = 16 * 1024 + TLS_BYTES;
 /// A command without its payload.
 const COMMAND_BYTES: u64 = 512;
+
+/// The HTTP port and the gRPC port.
+const LISTENERS_PER_SHARD: u64 = 2;
 
 #[derive(Clone, Debug)]
 pub struct MemoryRow {
@@ -47,6 +59,8 @@ impl MemoryBound {
         let mail = (config.mailbox_max as u64).saturating_mul(shards);
         let under_way = (config.publish.in_flight as u64).saturating_mul(config.publish.batch_bytes as u64);
         let followers = limits::FOLLOWERS_PER_SHARD_MAX as u64 * limits::FETCH_BYTES_MAX as u64;
+        let spans = if config.otlp_endpoint.is_some() { limits::SPANS_WAITING_MAX as u64 } else { 0 };
+        let half_open = (limits::HALF_OPEN_MAX * limits::HALF_OPEN_CROWD) as u64 * LISTENERS_PER_SHARD;
         let row = |what, each, count| MemoryRow { what, each, count, always: false };
         let always = |what, each, count| MemoryRow { what, each, count, always: true };
         let rows = vec![
@@ -64,6 +78,8 @@ impl MemoryBound {
             row("messages being received", config.max_message_bytes as u64, connections),
             row("outboxes", config.outbox_bytes_max as u64, connections),
             row("waiting Sends", waiting.saturating_add(late), connections),
+            row("spans", SPAN_BYTES, spans),
+            row("half-open sockets", HALF_OPEN_BYTES, half_open.saturating_mul(shards)),
         ];
         MemoryBound { rows, connections }
     }
@@ -88,6 +104,7 @@ impl fmt::Display for MemoryBound {
         }
         writeln!(f, "{:<24} {:>12} {:>10} {:>12}", "sum", "", "", rounded(self.total()))?;
         writeln!(f, "{:<24} {:>12} {:>10} {:>12}", "when all are idle", "", "", rounded(self.idle()))?;
+        writeln!(f, "Without the requests and answers of callers of the API, while they are under way.")?;
         f.write_str(
             "To lower it: max_connections first, then outbox_bytes_max, sends_in_flight_max, mailbox_max.",
         )

@@ -1,6 +1,7 @@
 //! Closed sets of reasons: why refused, why dropped, why closed, why there is a gap.
 //! Each name stands in metrics, records and documents exactly as `name()` gives it.
 
+use crate::limits;
 use std::{borrow::Cow, fmt, time::Duration};
 
 /// Whether a frame may have reached the peer.
@@ -90,6 +91,11 @@ impl Fault {
 
     pub fn full(what: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         Fault { retry_after: Some(retry_after), ..Fault::new(FaultKind::Full, what) }
+    }
+
+    /// As text of a bounded length, for those who keep it.
+    pub fn brief(&self) -> String {
+        self.to_string().chars().take(limits::FAULT_CHARS_MAX).collect()
     }
 
     pub fn with_certainty(mut self, certainty: Certainty) -> Self {
@@ -225,5 +231,20 @@ closed_set! {
         Expired = "expired",
         /// A newer socket came under its id.
         Replaced = "replaced",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        core::reason::{Fault, FaultKind},
+        limits,
+    };
+
+    #[test]
+    fn what_is_kept_of_a_fault_is_bounded() {
+        assert_eq!(Fault::invalid("url", "is empty").brief(), "url: is empty");
+        let long = Fault::new(FaultKind::DialFailed, "ä".repeat(1 << 16));
+        assert_eq!(long.brief(), "ä".repeat(limits::FAULT_CHARS_MAX));
     }
 }

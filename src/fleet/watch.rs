@@ -44,7 +44,7 @@ impl Taking {
             begun_unix_nanos: self.begun_unix_nanos,
             ended_unix_nanos: self.begun_unix_nanos + nanos(self.since.elapsed()),
             attributes: vec![("wsm.connection.id", id.as_str().into()), ("wsm.epoch", self.epoch.into())],
-            fault: fault.map(ToString::to_string),
+            fault: fault.map(Fault::brief),
         });
     }
 }

@@ -14,12 +14,19 @@ pub const BATCH_REQUESTS_MAX: usize = 1000;
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One gRPC answer: the largest message that a connection may receive fits.
 pub const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
+/// What is told of a fault. A gRPC message travels in a header and clients bound their header lists; 8 KiB
+/// is the lowest bound in wide use, and details and percent-encoding must fit as well.
+pub const FAULT_CHARS_MAX: usize = 1024;
 /// From accept to the end of TLS and the first request's head: a slow client holds no more than this.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// The same for later request heads on a kept HTTP/1 connection, its idle time included.
 pub const NEXT_HEAD_DEADLINE: Duration = Duration::from_secs(60);
-/// One REST or Connect request body, from first to last byte.
+/// One request body, from first to last byte; of a stream one message.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a gRPC message that is too large so much is read, and thrown away, before it is refused, and no
+/// longer than its sender goes on.
+pub const OVERSIZE_READ_BYTES: usize = 64 * 1024 * 1024;
+pub const OVERSIZE_PAUSE_MAX: Duration = Duration::from_secs(3);
 /// Request head over HTTP/1. A List by the longest tag, every character escaped, needs 14 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_FIELDS_MAX: usize = 64;
@@ -50,7 +57,7 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small writes to a client are gathered up to this and go out in one.
 pub const GATHER_BYTES_MAX: usize = 16 * 1024;
-/// HTTP connections of one listener (upgraded ones do not count); beyond it new ones wait.
+/// HTTP connections of one listener (upgraded and half-open ones do not count); beyond it new ones wait.
 pub const CLIENTS_PER_LISTENER_MAX: usize = 20_000;
 /// The listen queue of one shard's socket.
 pub const BACKLOG: i32 = 4096;

@@ -6,6 +6,7 @@ use crate::{
     core::{
         io::SocketKey,
         publish::batch::{Batch, PublishError},
+        reason::Fault,
         spec::Spec,
         tally::nanos,
         time::Now,
@@ -39,8 +40,8 @@ impl Attempt {
         self.opened = Some(reconnected);
     }
 
-    pub fn failed(&mut self, why: &str) {
-        self.failed = Some(why.to_owned());
+    pub fn failed(&mut self, why: &Fault) {
+        self.failed = self.span.is_some().then(|| why.brief());
     }
 }
 

@@ -108,7 +108,7 @@ impl Local {
                 }
                 Err(failed) => {
                     local.sockets.borrow_mut().remove(key);
-                    attempt.failed(&failed.fault.message);
+                    attempt.failed(&failed.fault);
                     local.step(|core, fx| core.dial_failed(now, key, failed, fx));
                 }
             }

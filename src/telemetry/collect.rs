@@ -58,10 +58,12 @@ pub struct Collector {
     started: Instant,
     registry: Registry,
     page: Arc<parking_lot::Mutex<Page>>,
-    /// By shard, what it was asked and has not answered. Held for the whole of a scrape: two at
-    /// once would ask twice.
-    asked: Mutex<Vec<Option<oneshot::Receiver<ShardSnapshot>>>>,
+    /// By shard, what it was asked and has not answered. Held for the whole of a scrape: two at once would
+    /// ask twice, and write into each other's page.
+    asked: Mutex<Vec<Option<Asked>>>,
 }
+
+type Asked = oneshot::Receiver<ShardSnapshot>;
 
 impl Collector {
     pub fn new(sources: Sources) -> Self {
@@ -78,7 +80,8 @@ impl Collector {
     /// The page in the Prometheus text format.
     pub async fn scrape(&self) -> String {
         let begun = Instant::now();
-        let answers = self.ask_shards().await;
+        let mut asked = self.asked.lock().await;
+        let answers = self.ask_shards(&mut asked).await;
         let threads = process::threads();
         let shards = threads.iter().filter(|thread| thread.name.starts_with("shard-"));
         let busy: HashMap<_, _> = shards.map(|thread| (&*thread.name, thread.seconds)).collect();
@@ -134,8 +137,7 @@ impl Collector {
     }
 
     /// All at once; a shard that is silent for too long is left out.
-    async fn ask_shards(&self) -> Vec<Option<ShardSnapshot>> {
-        let mut asked = self.asked.lock().await;
+    async fn ask_shards(&self, asked: &mut [Option<Asked>]) -> Vec<Option<ShardSnapshot>> {
         for (shard, pending) in asked.iter_mut().enumerate() {
             // One question at a time: a shard that hangs must not be buried under them.
             let silent = pending
@@ -165,7 +167,7 @@ impl Collector {
 }
 
 /// None: the shard has ended.
-fn ask(hub: &Hub, shard: u32) -> Option<oneshot::Receiver<ShardSnapshot>> {
+fn ask(hub: &Hub, shard: u32) -> Option<Asked> {
     let (sender, answer) = oneshot::channel();
     let look = move |local: &Local| {
         // Nobody waits any more: the scrape was given up.

@@ -23,7 +23,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
-use wire::{ExportRequest, ExportResponse, Resource, ResourceSpans, Scope, ScopeSpans};
+use wire::{ExportRequest, ExportResponse, PartialSuccess, Resource, ResourceSpans, Scope, ScopeSpans};
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +59,8 @@ pub fn start(config: OtlpConfig) -> io::Result<(Spans, Exporter)> {
         runtime.block_on(async move {
             let channel = endpoint.connect_timeout(limits::SPANS_EXPORT_TIMEOUT).connect_lazy();
             let resource = resource(&config.instance);
-            let collector = Collector { channel, endpoint: config.endpoint, resource, away: false };
+            let collector =
+                Collector { channel, endpoint: config.endpoint, resource, away: false, rejects: false };
             collector.run(queue, stopped, &counted).await;
         });
     })?;
@@ -93,6 +94,8 @@ struct Collector {
     resource: Resource,
     /// The last batch was not taken: said once.
     away: bool,
+    /// Of the last batch that was taken something was not: said once.
+    rejects: bool,
 }
 
 impl Collector {
@@ -109,7 +112,24 @@ impl Collector {
                 self.export(batch, counted).await;
             }
             if !on {
-                return;
+                return self.export_rest(queue, counted).await;
+            }
+        }
+    }
+
+    /// What still waits, in batches like any other, until the first that is not taken.
+    async fn export_rest(&mut self, mut queue: mpsc::Receiver<Span>, counted: &Spans) {
+        let mut in_vain = false;
+        loop {
+            let rest = std::iter::from_fn(|| queue.try_recv().ok());
+            let batch: Vec<_> = rest.take(limits::SPANS_PER_EXPORT).collect();
+            match batch.len() {
+                0 => return,
+                count if in_vain => counted.failed(count as u64),
+                _ => {
+                    self.export(batch, counted).await;
+                    in_vain = self.away;
+                }
             }
         }
     }
@@ -117,10 +137,13 @@ impl Collector {
     async fn export(&mut self, batch: Vec<Span>, counted: &Spans) {
         let count = batch.len() as u64;
         match timeout(limits::SPANS_EXPORT_TIMEOUT, self.call(batch)).await {
-            Ok(Ok(rejected)) => {
-                let rejected = rejected.min(count);
+            Ok(Ok(partial)) => {
+                let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0).min(count);
                 counted.sent(count - rejected);
                 counted.failed(rejected);
+                if let Some(why) = self.complaint(&partial) {
+                    tracing::warn!(endpoint = %self.endpoint, rejected, %why, "the collector does not take all spans as they are");
+                }
                 if std::mem::take(&mut self.away) {
                     tracing::info!(endpoint = %self.endpoint, "the collector takes traces again");
                 }
@@ -138,8 +161,14 @@ impl Collector {
         }
     }
 
-    /// How many the collector rejected.
-    async fn call(&mut self, batch: Vec<Span>) -> Result<u64, tonic::Status> {
+    /// What the collector says of what it took, when it did not say so of the batch before.
+    fn complaint(&mut self, partial: &PartialSuccess) -> Option<String> {
+        let complains = partial.rejected_spans > 0 || !partial.error_message.is_empty();
+        let before = std::mem::replace(&mut self.rejects, complains);
+        (complains && !before).then(|| partial.error_message.chars().take(limits::FAULT_CHARS_MAX).collect())
+    }
+
+    async fn call(&mut self, batch: Vec<Span>) -> Result<PartialSuccess, tonic::Status> {
         let scope = Scope { name: NAME.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let spans = batch.into_iter().map(Into::into).collect();
         let request = ExportRequest {
@@ -152,8 +181,7 @@ impl Collector {
         grpc.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
         let codec = ProstCodec::<ExportRequest, ExportResponse>::default();
         let answer = grpc.unary(Request::new(request), PathAndQuery::from_static(EXPORT), codec).await?;
-        let partial = answer.into_inner().partial_success.unwrap_or_default();
-        Ok(u64::try_from(partial.rejected_spans).unwrap_or(0))
+        Ok(answer.into_inner().partial_success.unwrap_or_default())
     }
 }
 
@@ -168,12 +196,7 @@ async fn gather(
         let deadline = until.unwrap_or_else(Instant::now);
         tokio::select! {
             biased;
-            _ = &mut *stop => {
-                while let Ok(span) = queue.try_recv() {
-                    batch.push(span);
-                }
-                return false;
-            }
+            _ = &mut *stop => return false,
             span = queue.recv() => match span {
                 Some(span) => {
                     batch.push(span);

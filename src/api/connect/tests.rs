@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{
+    counters::calls::{CallEnd, CallsView},
     http::{self, HttpSettings},
     status::ErrorInfo,
     testing::{Answer, ask, edge, on_a_shard, rooms::House, start},
@@ -111,5 +112,24 @@ fn rooms_are_a_service_of_their_own() {
         assert!(bad.json()["message"].as_str().unwrap().starts_with("room: "));
         // The other service's methods are none of this one's.
         assert_eq!(rooms("SendRaw", "{}").await.status, 404);
+    });
+}
+
+#[test]
+fn what_does_not_decode_is_counted_as_a_call() {
+    on_a_shard(async {
+        let service = crate::api::service::Service::unstarted();
+        let running = start(http::router(&service, HttpSettings::default()));
+        for (method, headers, body) in [
+            ("Get", JSON, "{"),
+            ("Update", JSON, "{\"updateMask\": 7}"),
+            ("Get", "content-type: application/proto\r\n", "\u{1}"),
+        ] {
+            assert_eq!(call(running.address, method, headers, body).await.status, 400);
+        }
+        let ended = |method: Method| {
+            CallsView::read([&*service.observer().calls]).ended[method as usize][CallEnd::Refused as usize]
+        };
+        assert_eq!((ended(Method::Get), ended(Method::Update)), (2, 1));
     });
 }

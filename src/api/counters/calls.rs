@@ -62,7 +62,7 @@ impl Method {
         Self::ALL.iter().copied().find(|method| method.name() == name)
     }
 
-    /// Its call ends with its last answer, not with its first: how long that takes says nothing.
+    /// Its call is over when the stream stands, before its first answer: how long that takes says nothing.
     pub const fn is_stream(self) -> bool {
         matches!(self, Method::SendStream | Method::Receive | Method::Watch)
     }

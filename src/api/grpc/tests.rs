@@ -64,7 +64,9 @@ fn every_call_reaches_the_service_on_both_ports() {
 
             let data = vec![0; limits::REQUEST_BYTES_MAX + 1].into();
             let large = SendRequest { data, ..Default::default() };
-            assert_eq!(client.send(large).await.unwrap_err().code(), Code::OutOfRange);
+            let refused = client.send(large).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument);
+            assert!(refused.message().starts_with("body: has 4194310 bytes"), "{refused:?}");
             let data = vec![7; limits::REQUEST_BYTES_MAX - 100].into();
             check(&client.send(SendRequest { data, ..Default::default() }).await.unwrap_err());
         }
@@ -150,5 +152,115 @@ fn broken_requests_are_told_after_the_answers() {
         assert_eq!(results.next().await.unwrap().unwrap(), answered);
         assert_eq!(results.next().await.unwrap().unwrap_err().code(), Code::InvalidArgument);
         assert!(results.next().await.is_none());
+    });
+}
+
+/// A connection that speaks HTTP/2 and knows nothing of gRPC.
+async fn connect(running: &Running) -> hyper::client::conn::http2::SendRequest<Written> {
+    let tcp = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(tcp);
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A body by parts, and how much of it has gone out; without an end it stays open.
+struct Written {
+    parts: std::collections::VecDeque<bytes::Bytes>,
+    ends: bool,
+    gone: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Written {
+    fn of(message: &[u8], ends: bool) -> Self {
+        let parts = message.chunks(64 * 1024).map(bytes::Bytes::copy_from_slice).collect();
+        Written { parts, ends, gone: Arc::default() }
+    }
+}
+
+impl http_body::Body for Written {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
+        match self.parts.pop_front() {
+            Some(part) => {
+                self.gone.fetch_add(part.len(), std::sync::atomic::Ordering::Relaxed);
+                Poll::Ready(Some(Ok(http_body::Frame::data(part))))
+            }
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn call(body: Written) -> Request<Written> {
+    Request::post("http://localhost/virtufin.WebSocketManager/Send")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap()
+}
+
+/// A Send of so many bytes.
+fn framed(length: usize) -> Vec<u8> {
+    let message = SendRequest { data: vec![7; length].into(), ..Default::default() }.encode_to_vec();
+    let mut framed = vec![0];
+    framed.extend((message.len() as u32).to_be_bytes());
+    framed.extend(message);
+    framed
+}
+
+/// Node's client counts what it has queued against what it may hold, and over that takes no answer: neither
+/// this one's nor those of the calls after it.
+#[test]
+fn a_client_that_writes_before_it_reads_is_heard_out() {
+    on_a_shard(async {
+        let running = start(routes(&service(), Arc::default()));
+        let mut sender = connect(&running).await;
+        let message = framed(20 << 20);
+        let body = Written::of(&message, true);
+        let gone = body.gone.clone();
+        let answer = sender.send_request(call(body)).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "3", "{answer:?}");
+        assert_eq!(gone.load(std::sync::atomic::Ordering::Relaxed), message.len(), "it was cut off");
+        let next = sender.send_request(call(Written::of(&framed(10), true))).await.unwrap();
+        assert_eq!(next.headers()["grpc-status"], "14", "{next:?}");
+    });
+}
+
+/// On a runtime of its own: by its clock this takes long.
+#[test]
+fn bodies_that_stand_still_are_gone_in_time() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build_local(Default::default()).unwrap().block_on(async {
+        let running = start(routes(&service(), Arc::default()));
+        let mut sender = connect(&running).await;
+        let message = framed(1 << 20);
+        let calls: Vec<_> = (0..8)
+            .map(|_| call(Written::of(&message[..message.len() - 10], false)))
+            .map(|request| tokio::task::spawn_local(sender.send_request(request)))
+            .collect();
+        let begun = tokio::time::Instant::now();
+        while !calls.iter().all(|call| call.is_finished()) {
+            assert!(begun.elapsed() < limits::BODY_DEADLINE * 3, "they are held for ever");
+            // So often that sockets are looked at as well.
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::pause();
+            tokio::time::advance(limits::BODY_DEADLINE / 60).await;
+            tokio::time::resume();
+        }
+        for call in calls {
+            let answer = call.await.unwrap().unwrap();
+            assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
+        }
+        let next = sender.send_request(call(Written::of(&framed(10), true))).await.unwrap();
+        assert_eq!(next.headers()["grpc-status"], "14", "{next:?}");
     });
 }

@@ -159,7 +159,7 @@ fn over_the_bound_the_oldest_half_open_goes_when_it_has_had_its_time() {
         places.push(task);
         let counts = {
             let waiting = half_open.0.borrow();
-            (waiting.by_age.len(), waiting.by_address[&address])
+            (waiting.by_age.len(), waiting.by_address[&address].len())
         };
         assert_eq!(counts, (bound * limits::HALF_OPEN_CROWD, bound * limits::HALF_OPEN_CROWD));
         places.iter().for_each(|task| task.abort());
@@ -167,5 +167,45 @@ fn over_the_bound_the_oldest_half_open_goes_when_it_has_had_its_time() {
             let _ = task.await;
         }
         assert!(half_open.0.borrow().by_address.is_empty());
+    });
+}
+
+/// Nobody makes a half-open one go but who comes in: so those who loiter must never shut the door.
+#[test]
+fn who_loiters_takes_no_place_of_those_who_are_served() {
+    let (most, crowd) = (limits::CLIENTS_PER_LISTENER_MAX, limits::HALF_OPEN_MAX * limits::HALF_OPEN_CROWD);
+    assert!(has_room(most, crowd.min(most)));
+    assert!(has_room(most - 1 + crowd, crowd));
+    assert!(!has_room(most + crowd, crowd));
+    assert!(!has_room(most, 0));
+}
+
+#[test]
+fn of_an_address_with_too_many_its_own_oldest_goes() {
+    on_a_shard(async {
+        let half_open = HalfOpen::default();
+        let (other, address) = (IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 1]));
+        let (began, mut places) = (Instant::now(), Vec::new());
+        let later = began + limits::HALF_OPEN_GRACE;
+        let mut enter = |from: IpAddr, now: Instant| {
+            let (number, ticket) = half_open.enter(from, now);
+            let task = tokio::task::spawn_local(async move {
+                let _held = ticket;
+                std::future::pending::<()>().await;
+            });
+            let evicted = half_open.admit(number, task.abort_handle(), now);
+            places.push(number);
+            evicted
+        };
+        assert!(!enter(other, began));
+        for _ in 0..limits::HALF_OPEN_PER_ADDRESS_MAX {
+            assert!(!enter(address, began));
+        }
+        assert!(enter(address, later));
+        let waiting = half_open.0.borrow();
+        assert_eq!(waiting.by_address[&other].len(), 1, "older, but not of that address");
+        assert!(!waiting.by_age.contains_key(&places[1]));
+        assert!(waiting.by_address[&address].first() == Some(&places[2]));
+        assert_eq!(half_open.len(), 1 + limits::HALF_OPEN_PER_ADDRESS_MAX);
     });
 }

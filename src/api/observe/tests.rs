@@ -34,6 +34,12 @@ fn each_end_is_counted_once_and_within_its_trace() {
     assert!(span.fault.unwrap().contains("the socket broke"));
     assert_eq!(ends(&observer, Method::Send), [0, 0, 1, 0]);
 
+    // Its connection was ended by somebody else: not its caller's doing.
+    let call = service.observe(Protocol::Grpc, Method::Send, &mut Caller::default(), "c-1");
+    assert!(call.ended::<()>(Err(Fault::new(FaultKind::Cancelled, "disconnected"))).is_err());
+    assert!(queue.try_recv().unwrap().fault.unwrap().contains("disconnected"));
+    assert_eq!(ends(&observer, Method::Send), [0, 0, 2, 0]);
+
     let refused = Fault::invalid("id", "is wrong");
     let call = service.observe(Protocol::Rest, Method::Get, &mut Caller::default(), "");
     assert!(call.ended::<()>(Err(refused)).is_err());
@@ -60,6 +66,23 @@ fn a_call_that_was_passed_on_is_a_span_and_no_second_call() {
         assert!(queue.try_recv().is_err());
     }
     assert_eq!(ends(&observer, Method::Send), [0; 4]);
+}
+
+/// Nobody has checked what the caller calls a connection, and the queue holds thousands of spans.
+#[test]
+fn what_waits_for_the_collector_is_small_whatever_the_caller_wrote() {
+    let (spans, mut queue) = Spans::open(8, 1);
+    let service = service(Observer { calls: Arc::default(), spans });
+    let long = "a".repeat(1 << 20);
+    for (id, told) in [(&*long, None), ("no id", None), ("~i1.c-1", Some("~i1.c-1"))] {
+        let call = service.observe(Protocol::Grpc, Method::Get, &mut Caller::default(), id);
+        let fault = Fault::new(FaultKind::Internal, "\u{202e}".repeat(1 << 20));
+        assert!(call.ended::<()>(Err(fault)).is_err());
+        let span = queue.try_recv().unwrap();
+        let named = span.attributes.iter().find(|(name, _)| *name == "wsm.connection.id");
+        assert_eq!(named.map(|(_, id)| id.clone()), told.map(Value::from));
+        assert!(span.fault.unwrap().len() <= 8 * crate::limits::FAULT_CHARS_MAX);
+    }
 }
 
 #[test]

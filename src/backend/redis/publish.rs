@@ -305,6 +305,7 @@ impl Publisher {
     /// Everything without an answer; nobody knows which of it was taken.
     fn fail_flights(&mut self) {
         for flight in std::mem::take(&mut self.flights) {
+            self.tools.times.publish.record(flight.since.elapsed());
             self.unknown.push((flight.sequence, flight.job.batch.clone()));
             self.again(flight.job);
         }

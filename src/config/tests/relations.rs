@@ -248,8 +248,13 @@ fn memory_adds_up_and_follows_the_settings() {
     let row = |what: &str| bound.rows.iter().find(|it| it.what == what).expect(what).total();
     assert_eq!(row("outboxes"), 20 * config.outbox_bytes_max as u64);
     assert_eq!(row("rings"), 2 * config.ring_bytes as u64);
+    assert!(row("half-open sockets") > 0);
+    assert_eq!(row("spans"), 0, "they are off");
+    let traced = good(&["--otlp-endpoint", "http://127.0.0.1:4317"], &env(&[])).memory();
+    assert!(traced.rows.iter().any(|it| it.what == "spans" && it.total() > 0));
     let text = config.report();
     assert!(text.contains("# Worst case: 20 connections open"), "{text}");
+    assert!(text.contains("# Without the requests and answers of callers"), "{text}");
     let most = ["--shards=256", "--max-connections=1000000", "--outbox-bytes-max=1GiB", "--ring-bytes=64GiB"];
     assert!(good(&most, &env(&[])).memory().total() > 1 << 50);
 }

@@ -35,7 +35,8 @@ pub(super) const DAPR: &[Metric] = &[
     ),
     histogram(
         "wsm_dapr_call_seconds",
-        "What the sidecar took: for a bulk publish, and to read or write documents, reading back included.",
+        "What the sidecar took, until it failed or was given up as well: for a bulk publish, and to read or \
+         write documents, reading back included.",
         Read::TallySet(Set::BackendCall, |page, n| page.dapr.as_ref().map(|stats| stats.times[n])),
     ),
     gauge(
@@ -88,7 +89,8 @@ pub(super) const REDIS: &[Metric] = &[
     ),
     histogram(
         "wsm_redis_call_seconds",
-        "What the server took: for a batch, and to read or write documents.",
+        "What the server took, until it failed or was given up as well: for a batch, and to read or write \
+         documents.",
         Read::TallySet(Set::BackendCall, |page, n| page.redis_times.map(|times| times[n])),
     ),
     counter(

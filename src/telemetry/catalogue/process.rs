@@ -64,7 +64,8 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     gauge(
         "wsm_memory_bound_bytes",
-        "The worst case that the settings imply, as check prints it.",
+        "The worst case that the settings imply, as check prints it; without the requests and answers of callers \
+         of the API, while they are under way.",
         Read::Process(|page| page.fixed.memory_bound as f64),
     ),
     gauge(
@@ -113,7 +114,8 @@ pub(super) const PROCESS: &[Metric] = &[
         "wsm_calls_total",
         "Calls by method and end, whichever protocol brought them; of streams the opening, whose end is in \
          wsm_streams_ended_total. refused: the caller's doing or a bound; failed: ours or the upstream's; \
-         cancelled: the caller went away.",
+         cancelled: the caller went away. A message that does not decode is a refused call over REST and \
+         Connect, and none over gRPC.",
         Read::Calls,
     ),
     histogram("wsm_call_seconds", "How long calls took that are no streams.", Read::CallTimes),

@@ -135,3 +135,44 @@ async fn what_waits_at_the_end_is_sent() {
     }
     assert_eq!(count, 3);
 }
+
+/// A collector bounds its messages: what is too large for it would all be lost.
+#[tokio::test]
+async fn what_waits_at_the_end_goes_in_batches_like_any_other() {
+    let (address, mut got) = collector(0).await;
+    let (spans, exporter) = start(config(address)).unwrap();
+    (0..limits::SPANS_WAITING_MAX).for_each(|_| drop(record(&spans, None)));
+    tokio::task::spawn_blocking(|| exporter.close()).await.unwrap();
+    assert_eq!(spans.outcomes().iter().sum::<u64>(), limits::SPANS_WAITING_MAX as u64);
+    let mut sizes = Vec::new();
+    while let Ok(request) = got.try_recv() {
+        sizes.push(request.resource_spans[0].scope_spans[0].spans.len());
+    }
+    assert!(!sizes.is_empty() && sizes.iter().all(|size| *size <= limits::SPANS_PER_EXPORT), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn a_collector_that_rejects_spans_is_quoted_once() {
+    let mut collector = Collector {
+        channel: Endpoint::from_static("http://127.0.0.1:1").connect_lazy(),
+        endpoint: String::new(),
+        resource: resource("it"),
+        away: false,
+        rejects: false,
+    };
+    let says =
+        |rejected_spans, message: &str| PartialSuccess { rejected_spans, error_message: message.into() };
+    let quoted = [
+        says(0, ""),
+        says(5, "no such tenant"),
+        says(5, "no such tenant"),
+        says(0, ""),
+        says(0, "deprecated"),
+        says(1, &"x".repeat(1 << 20)),
+    ]
+    .map(|partial| collector.complaint(&partial));
+    let wanted = [None, Some("no such tenant"), None, None, Some("deprecated"), None];
+    assert_eq!(quoted.each_ref().map(Option::as_deref), wanted);
+    collector.complaint(&says(0, ""));
+    assert!(collector.complaint(&says(1, &"x".repeat(1 << 20))).unwrap().len() <= limits::FAULT_CHARS_MAX);
+}

@@ -44,6 +44,8 @@ fn a_server_that_hangs_ends_every_call_within_the_deadline() {
     assert!(block(documents.delete("a".into(), "=1".into())).is_err());
     assert_eq!(publish(&*redis.bus(), &batch(1, &[("t", "a", 1)])), Err(PublishError::Retry));
     assert!(super::fetch(&*redis.bus(), "t", TopicFrom::Now).is_err());
+    // What failed took its time as well.
+    assert_eq!(redis.times().map(|times| times.count()), [1, 1, 2]);
     wait_for("the reason", || redis.health().is_err_and(|why| why.contains("no answer within 300 ms")));
     server.signal("CONT");
     wait_for("health", || redis.health().is_ok());

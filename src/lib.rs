@@ -89,6 +89,8 @@
 //!   shells over it. `validate` turns requests into checked values, `status` is the one table from
 //!   a fault to every protocol, `routes` the one table of REST, from which `openapi` is made too.
 //!   `observe` counts and times each call, and makes it a span.
+//!   `service::readiness` knows how far the instance is in its life: once a drain lets go of connections,
+//!   who does not find one any more is told that it leaves, never that there is none.
 //!   `peers` asks other instances for what is not here (`proto/peers.proto`), and answers them from
 //!   the shards alone; `peers::rooms` is a `RoomBus` over the same channels, with a thread of its own.
 //!   `commands` takes RPCs from the bus, `app_callback` answers a Dapr sidecar.

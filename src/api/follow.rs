@@ -8,7 +8,10 @@ mod topic;
 pub use room::{RoomLog, room};
 pub use topic::topic;
 
-use super::{convert, service::Flow};
+use super::{
+    convert,
+    service::{Flow, Readiness, leaving},
+};
 use crate::{
     core::{
         follow::continuity::{Continuity, Numbers},
@@ -57,6 +60,14 @@ impl<T> Stream for Received<T> {
     }
 }
 
+/// Whom a follower asks, as whom, and for how long.
+#[derive(Clone)]
+pub struct Reader {
+    pub hub: Hub,
+    pub context: Context,
+    pub readiness: Arc<Readiness>,
+}
+
 /// A follower that has begun.
 pub struct Opened<T> {
     /// From where to go on if nothing comes; None: as it was asked for.
@@ -64,22 +75,24 @@ pub struct Opened<T> {
     pub flow: Flow<T>,
 }
 
-/// Runs a follower beside its stream, and ends it when nobody reads the stream any more.
+/// Runs a follower beside its stream, and ends it when nobody reads the stream any more. One that waits
+/// for what will not come when the drain is over is told so, before its stream is cut.
 pub fn run<T: Send + 'static>(
+    readiness: Arc<Readiness>,
     follow: impl FnOnce(Sender<T>) -> Pin<Box<dyn Future<Output = Result<(), Fault>>>>,
 ) -> Flow<T> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let following = follow(sender.clone());
     spawn_local(async move {
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = sender.closed() => {}
-            ended = following => {
-                if let Err(fault) = ended {
-                    // A reader that went away needs no error.
-                    let _ = sender.send(Err(fault)).await;
-                }
-            }
+            () = sender.closed() => return,
+            ended = following => ended,
+            () = readiness.over() => Err(leaving()),
+        };
+        if let Err(fault) = ended {
+            // A reader that went away needs no error.
+            let _ = sender.send(Err(fault)).await;
         }
     });
     Box::pin(Received(receiver))
@@ -89,28 +102,32 @@ pub async fn push<T>(sender: &Sender<T>, item: T) -> Result<(), Fault> {
     sender.send(Ok(item)).await.map_err(|_| Fault::new(FaultKind::Cancelled, "the reader went away"))
 }
 
-async fn fetch(
-    hub: &Hub,
-    shard: u32,
-    context: &Context,
-    follow: Follow,
-    from: FetchFrom,
-    wait: bool,
-) -> Result<Fetched, Fault> {
-    let fetch = Fetch { follow, from, bytes_max: limits::FETCH_BYTES_MAX, wait };
-    match hub.call(shard, context.clone(), Command::Fetch(Box::new(fetch))).await? {
-        Answer::Fetched(fetched) => Ok(*fetched),
-        _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+impl Reader {
+    async fn fetch(&self, shard: u32, follow: Follow, from: FetchFrom, wait: bool) -> Result<Fetched, Fault> {
+        let fetch = Fetch { follow, from, bytes_max: limits::FETCH_BYTES_MAX, wait };
+        match self.hub.call(shard, self.context.clone(), Command::Fetch(Box::new(fetch))).await? {
+            Answer::Fetched(fetched) => Ok(*fetched),
+            _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+        }
+    }
+
+    async fn watched(&self, shard: u32, after: Option<u64>, wait: bool) -> Result<Watched, Fault> {
+        match self.hub.call(shard, self.context.clone(), Command::Watch { after, wait }).await? {
+            Answer::Watched { events, start, next, incarnation } => Ok((events, start, next, incarnation)),
+            _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
+        }
     }
 }
 
+/// Events, where they begin, what comes next, and of which run.
+type Watched = (Vec<Arc<watch::LifecycleEvent>>, u64, u64, u64);
+
 pub async fn connection(
-    hub: Hub,
-    context: Context,
+    reader: Reader,
     id: ConnectionId,
     from: From<'_>,
 ) -> Result<Opened<ReceivedMessage>, Fault> {
-    let shard = hub.owner(&id);
+    let shard = reader.hub.owner(&id);
     let mut resumed = None;
     let start = match from {
         From::Now => FetchFrom::Now,
@@ -126,7 +143,7 @@ pub async fn connection(
             _ => return Err(Fault::invalid("cursor", "is not of a connection")),
         },
     };
-    let first = fetch(&hub, shard, &context, Follow::Connection(id.clone()), start, false).await?;
+    let first = reader.fetch(shard, Follow::Connection(id.clone()), start, false).await?;
     let continuity = match (resumed, from, first.numbering) {
         (Some((epoch, seq)), ..) => {
             let continuity = Continuity::resume(epoch, seq);
@@ -138,16 +155,16 @@ pub async fn connection(
         (None, From::Now, Some((epoch, last))) => Continuity::resume(epoch, last),
         (None, ..) => Continuity::from_start(),
     };
-    let follower = Follower { hub, shard, context, id, continuity };
+    let readiness = reader.readiness.clone();
+    let follower = Follower { reader, shard, id, continuity };
     let cursor = matches!(from, From::Now).then(|| follower.cursor(first.incarnation, first.next));
-    Ok(Opened { cursor, flow: run(move |sender| Box::pin(follower.follow(first, sender))) })
+    Ok(Opened { cursor, flow: run(readiness, move |sender| Box::pin(follower.follow(first, sender))) })
 }
 
 /// Follows one connection through its numbers.
 struct Follower {
-    hub: Hub,
+    reader: Reader,
     shard: u32,
-    context: Context,
     id: ConnectionId,
     continuity: Continuity,
 }
@@ -159,14 +176,16 @@ impl Follower {
         loop {
             self.deliver(&fetched, &sender).await?;
             if fetched.gone {
-                return Ok(());
+                return self.reader.readiness.end_of_it();
             }
             let from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
             let follow = Follow::Connection(self.id.clone());
-            fetched = match fetch(&self.hub, self.shard, &self.context, follow, from, true).await {
+            fetched = match self.reader.fetch(self.shard, follow, from, true).await {
                 Ok(fetched) => fetched,
-                // It ended, and its last records were read.
-                Err(fault) if fault.kind == FaultKind::NotFound => return Ok(()),
+                // It is gone, and its last records were read.
+                Err(fault) if fault.kind == FaultKind::NotFound => {
+                    return self.reader.readiness.end_of_it();
+                }
                 Err(fault) => return Err(fault),
             };
         }
@@ -235,37 +254,25 @@ fn numbers(record: &Followed) -> Numbers {
 }
 
 /// All connections with some tags, or all that publish to a topic, through the rings of the shards.
-pub async fn rings(
-    hub: Hub,
-    context: Context,
-    follow: Follow,
-    from: From<'_>,
-) -> Result<Opened<ReceivedMessage>, Fault> {
+pub async fn rings(reader: Reader, follow: Follow, from: From<'_>) -> Result<Opened<ReceivedMessage>, Fault> {
     let places = places(from, CursorKind::Filter)?;
     let mut starts = Vec::new();
-    for shard in 0..hub.shards() {
+    for shard in 0..reader.hub.shards() {
         let start = match (from, places.get(shard as usize)) {
             (From::Now, _) => FetchFrom::Now,
             (From::After(_), Some(&(incarnation, position))) => FetchFrom::At { incarnation, position },
             _ => FetchFrom::Start,
         };
-        starts.push(fetch(&hub, shard, &context, follow.clone(), start, false).await?);
+        starts.push(reader.fetch(shard, follow.clone(), start, false).await?);
     }
     let places: Vec<_> = starts.iter().map(|first| (first.incarnation, first.next)).collect();
     let cursor = matches!(from, From::Now).then(|| Cursor::Filter { positions: places.clone() }.encode());
     let places = Rc::new(RefCell::new(places));
-    let flow = run(move |sender| {
+    let flow = run(reader.readiness.clone(), move |sender| {
         Box::pin(async move {
             let shards = starts.into_iter().enumerate().map(|(shard, first)| {
-                follow_ring(
-                    hub.clone(),
-                    shard as u32,
-                    context.clone(),
-                    follow.clone(),
-                    first,
-                    places.clone(),
-                    sender.clone(),
-                )
+                let (follow, places) = (follow.clone(), places.clone());
+                follow_ring(reader.clone(), shard as u32, follow, first, places, sender.clone())
             });
             first_of(shards.collect()).await
         })
@@ -284,9 +291,8 @@ fn places(from: From<'_>, kind: CursorKind) -> Result<Vec<RingPlace>, Fault> {
 }
 
 async fn follow_ring(
-    hub: Hub,
+    reader: Reader,
     shard: u32,
-    context: Context,
     follow: Follow,
     first: Fetched,
     places: Rc<RefCell<Vec<RingPlace>>>,
@@ -312,7 +318,7 @@ async fn follow_ring(
             }
         }
         let from = FetchFrom::At { incarnation: fetched.incarnation, position: fetched.next };
-        fetched = fetch(&hub, shard, &context, follow.clone(), from, true).await?;
+        fetched = reader.fetch(shard, follow.clone(), from, true).await?;
     }
 }
 
@@ -338,15 +344,14 @@ async fn first_of<F: Future<Output = Result<(), Fault>>>(futures: Vec<F>) -> Res
 
 /// Lifecycle events of all shards.
 pub async fn lifecycle(
-    hub: Hub,
-    context: Context,
+    reader: Reader,
     from: From<'_>,
     wanted: impl Fn(&watch::LifecycleEvent) -> bool + Clone + 'static,
 ) -> Result<Opened<LifecycleEvent>, Fault> {
     let places = places(from, CursorKind::Lifecycle)?;
     let mut starts = Vec::new();
-    for shard in 0..hub.shards() {
-        let (_, _, now, incarnation) = watched(&hub, shard, &context, None, false).await?;
+    for shard in 0..reader.hub.shards() {
+        let (_, _, now, incarnation) = reader.watched(shard, None, false).await?;
         let position = match places.get(shard as usize) {
             Some(&(known, position)) if known == incarnation => position,
             Some(_) => 0,
@@ -356,16 +361,15 @@ pub async fn lifecycle(
     }
     let cursor = matches!(from, From::Now).then(|| Cursor::Lifecycle { positions: starts.clone() }.encode());
     let places = Rc::new(RefCell::new(starts.clone()));
-    let flow = run(move |sender| {
+    let flow = run(reader.readiness.clone(), move |sender| {
         Box::pin(async move {
             let shards = starts.into_iter().enumerate().map(|(shard, place)| {
-                let (hub, context, places) = (hub.clone(), context.clone(), places.clone());
+                let (reader, places) = (reader.clone(), places.clone());
                 let (sender, wanted) = (sender.clone(), wanted.clone());
                 async move {
                     let mut after = place.1;
                     loop {
-                        let (events, _, next, _) =
-                            watched(&hub, shard as u32, &context, Some(after), true).await?;
+                        let (events, _, next, _) = reader.watched(shard as u32, Some(after), true).await?;
                         for event in events.iter().filter(|event| wanted(event)) {
                             places.borrow_mut()[shard].1 = next;
                             let cursor = Cursor::Lifecycle { positions: places.borrow().clone() }.encode();
@@ -379,19 +383,4 @@ pub async fn lifecycle(
         })
     });
     Ok(Opened { cursor, flow })
-}
-
-type Watched = (Vec<Arc<watch::LifecycleEvent>>, u64, u64, u64);
-
-async fn watched(
-    hub: &Hub,
-    shard: u32,
-    context: &Context,
-    after: Option<u64>,
-    wait: bool,
-) -> Result<Watched, Fault> {
-    match hub.call(shard, context.clone(), Command::Watch { after, wait }).await? {
-        Answer::Watched { events, start, next, incarnation } => Ok((events, start, next, incarnation)),
-        _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
-    }
 }

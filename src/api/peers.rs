@@ -37,7 +37,7 @@ use crate::{
     ports::{Adoption, Directory, Holder, Member},
 };
 use cache::Holders;
-use fault::not_sent;
+use fault::{not_sent, unsettled};
 use link::{Calling, Ended, Links};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -160,6 +160,24 @@ impl Peers {
             Holder::Nobody => Ok(self.find(id).await?.map_or(Holder::Nobody, Holder::Member)),
             holder => Ok(holder),
         }
+    }
+}
+
+impl Peers {
+    /// The answer of whoever should have it. Not to have it means that there is no such connection only
+    /// when nobody can be found who has it: a member that leaves lets go of what others will take.
+    async fn unless_unsettled<T>(&self, id: &ConnectionId, answer: Result<T, Fault>) -> Result<T, Fault> {
+        match answer {
+            Err(fault) if fault.is_absence_of(id.as_str()) && !self.is_nowhere(id).await => {
+                Err(unsettled(id.as_str()))
+            }
+            answer => answer,
+        }
+    }
+
+    /// What was accepted is where its id says, or it is gone.
+    async fn is_nowhere(&self, id: &ConnectionId) -> bool {
+        id.instance_code().is_some() || matches!(self.locate(id).await, Ok(Holder::Nobody))
     }
 }
 

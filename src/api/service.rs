@@ -12,7 +12,7 @@ mod settings;
 pub use super::typed::Check;
 pub(super) use connections::page_token;
 pub(super) use members::{merged_members, merged_rooms, reached};
-pub use readiness::{Life, Readiness};
+pub use readiness::{Life, Readiness, leaving};
 pub use rooms::RoomPorts;
 pub(super) use sending::send_command;
 
@@ -51,7 +51,16 @@ pub type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>;
 /// One for each shard: its clones are counted by that shard's thread alone.
 /// The second part is there in a fleet.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>, Option<Arc<Peers>>);
+pub struct Service(Arc<Inner>, Option<Arc<Peers>>, Kind);
+
+/// Who else could have what is not here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nobody: there are no other instances.
+    Alone,
+    /// Others, which know of it by themselves: what is said of this one must be the truth of its shards.
+    Member,
+}
 
 pub struct Inner {
     pub hub: Hub,
@@ -91,14 +100,19 @@ type Answered<T> = Result<T, Fault>;
 impl Service {
     pub fn new(mut inner: Inner) -> Self {
         let fleet = inner.fleet.take();
-        let local = Service(Arc::new(inner), None);
+        let kind = if fleet.is_some() { Kind::Member } else { Kind::Alone };
+        let local = Service(Arc::new(inner), None, kind);
         let peers = fleet.map(|fleet| Arc::new(Peers::new(fleet, local.clone())));
-        Service(local.0, peers)
+        Service(local.0, peers, kind)
     }
 
     /// The other instances, in a fleet.
     pub fn peers(&self) -> Option<&Arc<Peers>> {
         self.1.as_ref()
+    }
+
+    pub(super) fn readiness(&self) -> &Arc<Readiness> {
+        &self.0.readiness
     }
 
     pub(super) fn observer(&self) -> &Observer {
@@ -156,7 +170,15 @@ impl Service {
 
     /// To the shard that owns `id`.
     async fn ask(&self, caller: &Caller, id: &ConnectionId, command: Command) -> Answered<Answer> {
-        self.0.hub.call(self.0.hub.owner(id), self.context(caller), command).await
+        let answer = self.0.hub.call(self.0.hub.owner(id), self.context(caller), command).await;
+        answer.map_err(|fault| self.absent(id, fault))
+    }
+
+    /// What a drain has let go of may come back with the next start. A member says no more than that it
+    /// is not here: whose it is now, the fleet knows.
+    fn absent(&self, id: &ConnectionId, fault: Fault) -> Fault {
+        let let_go = self.2 == Kind::Alone && self.0.readiness.is_stopping();
+        if let_go && fault.is_absence_of(id.as_str()) { leaving() } else { fault }
     }
 }
 

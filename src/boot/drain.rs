@@ -53,9 +53,11 @@ pub(super) async fn drain(instance: &Arc<Instance>, hurry: bool, signals: &mut S
             tracing::warn!("told again: leaving at once");
             abandon(instance).await
         }
-        drained = in_order(instance, hurry, deadline) => {
-            if drained { 0 } else { abandon(instance).await }
-        }
+        // Also a shard that does not answer is waited for no longer.
+        drained = timeout_at(deadline, in_order(instance, hurry, deadline)) => match drained {
+            Ok(()) => 0,
+            Err(_) => abandon(instance).await,
+        },
     };
     if let Some(fleet) = &instance.fleet {
         // What is left of ours can be taken by others at once.
@@ -64,7 +66,7 @@ pub(super) async fn drain(instance: &Arc<Instance>, hurry: bool, signals: &mut S
     code
 }
 
-async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> bool {
+async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) {
     let lame_duck = Instant::now() + instance.config.drain_lame_duck;
     // Half of the time is kept for what nobody takes.
     let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
@@ -81,7 +83,9 @@ async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> b
     while sends_in_flight(instance).await > 0 && Instant::now() < patience {
         sleep(POLL).await;
     }
-    timeout_at(deadline, ask_all(instance, || Command::Stop)).await.is_ok()
+    // Before the first connection is let go of: who does not find it any more must not take it for gone.
+    instance.readiness.set(Life::Stopping);
+    ask_all(instance, || Command::Stop).await;
 }
 
 /// How often Sends in flight are counted.
@@ -113,6 +117,7 @@ async fn sends_in_flight(instance: &Instance) -> usize {
 }
 
 async fn abandon(instance: &Instance) -> u8 {
+    instance.readiness.set(Life::Stopping);
     let deadline = Instant::now() + limits::DRAIN_ABANDON;
     for shard in 0..instance.hub.shards() {
         let call = instance.hub.call(shard, Context::default(), Command::Abandon);

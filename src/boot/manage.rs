@@ -73,6 +73,8 @@ pub(super) async fn manage(
         };
     };
     let code = drain::drain(instance, hurry, &mut signals).await;
+    // Followers end before the listeners would cut them.
+    instance.readiness.set(Life::Over);
     trigger.stop();
     if code == 0 {
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, admin).await;

@@ -89,6 +89,11 @@ impl Fault {
         Fault::new(FaultKind::NotFound, format!("no connection '{id}'"))
     }
 
+    /// Whether it says this, and not that something of the connection is missing.
+    pub fn is_absence_of(&self, id: &str) -> bool {
+        *self == Fault::not_found(id)
+    }
+
     pub fn full(what: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         Fault { retry_after: Some(retry_after), ..Fault::new(FaultKind::Full, what) }
     }

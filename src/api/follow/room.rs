@@ -1,18 +1,17 @@
 //! Following a room: its home is asked for what comes after a position. Where something outside
 //! keeps rooms, that is asked for what the home does not have.
 
-use super::{From, Opened, Sender, push, run};
+use super::{From, Opened, Reader, Sender, push, run};
 use crate::{
     api::convert,
     core::{
-        io::{Answer, Command, Context},
+        io::{Answer, Command},
         reason::{Fault, FaultKind, GapCause},
         rooms::{Kept, Message, Position, RoomAnswer, RoomCommand, RoomName},
     },
     limits,
     ports::RoomBus,
     proto::{Gap, ReceivedMessage, received_message::Body},
-    shard::mailbox::Hub,
     wire::cursor::{Cursor, CursorKind},
 };
 use std::sync::Arc;
@@ -23,8 +22,7 @@ mod tests;
 
 /// Where a room's messages are kept.
 pub struct RoomLog {
-    pub hub: Hub,
-    pub context: Context,
+    pub reader: Reader,
     /// Keeps more than the home here.
     pub bus: Option<Arc<dyn RoomBus>>,
     pub room: RoomName,
@@ -58,8 +56,9 @@ impl RoomLog {
     }
 
     async fn ask(&self, command: RoomCommand) -> Result<Kept, Fault> {
-        let home = self.room.home(self.hub.shards());
-        match self.hub.call(home, self.context.clone(), Command::Room(command)).await? {
+        let Reader { hub, context, .. } = &self.reader;
+        let home = self.room.home(hub.shards());
+        match hub.call(home, context.clone(), Command::Room(command)).await? {
             Answer::Room(RoomAnswer::Kept(kept)) => Ok(*kept),
             _ => Err(Fault::new(FaultKind::Internal, "an answer of another kind")),
         }
@@ -74,11 +73,12 @@ pub async fn room(log: RoomLog, from: From<'_>) -> Result<Opened<ReceivedMessage
     };
     let limit = if after.is_some() { limits::ROOM_HISTORY_PAGE } else { 1 };
     let first = log.since(after, limit).await?;
+    let readiness = log.reader.readiness.clone();
     let follower = Follower { at: after.unwrap_or(first.head), log };
     let cursor = after.is_none().then(|| follower.cursor(follower.at));
     // Who begins now wants none of what was before.
     let first = Some(first).filter(|_| after.is_some());
-    Ok(Opened { cursor, flow: run(move |sender| Box::pin(follower.follow(first, sender))) })
+    Ok(Opened { cursor, flow: run(readiness, move |sender| Box::pin(follower.follow(first, sender))) })
 }
 
 fn position(room: &RoomName, cursor: &str) -> Result<Position, Fault> {

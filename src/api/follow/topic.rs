@@ -2,7 +2,7 @@
 
 use super::{From, Opened, Sender, push, run, unnamed_gap};
 use crate::{
-    api::convert,
+    api::{convert, service::Readiness},
     core::reason::{Fault, FaultKind, GapCause},
     limits,
     ports::{BackendError, Bus, Completion, TopicChunk, TopicFrom},
@@ -45,6 +45,7 @@ async fn fetch_topic(bus: &dyn Bus, topic: &str, from: TopicFrom) -> Result<Topi
 const MESSAGE_BITS: u32 = 16;
 
 pub async fn topic(
+    readiness: Arc<Readiness>,
     bus: Arc<dyn Bus>,
     topic: String,
     from: From<'_>,
@@ -67,7 +68,7 @@ pub async fn topic(
         (From::Now, TopicFrom::Offset(next)) => Some(Cursor::Topic { offset: next << MESSAGE_BITS }.encode()),
         _ => None,
     };
-    let flow = run(move |sender| Box::pin(follow_topic(bus, topic, start, skip, sender)));
+    let flow = run(readiness, move |sender| Box::pin(follow_topic(bus, topic, start, skip, sender)));
     Ok(Opened { cursor, flow })
 }
 

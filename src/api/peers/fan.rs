@@ -59,7 +59,8 @@ impl Peers {
         let misses = places.misses();
         places.begun();
         let fan = Fan { peers: self.clone(), caller: caller.clone(), request, places };
-        Ok(follow::run(move |sender| Box::pin(fan.run(sources, misses, sender))))
+        let readiness = self.local().readiness().clone();
+        Ok(follow::run(readiness, move |sender| Box::pin(fan.run(sources, misses, sender))))
     }
 
     async fn open_members<T: Followable>(

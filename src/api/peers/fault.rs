@@ -97,6 +97,14 @@ pub fn orphan(id: &str) -> Fault {
     }
 }
 
+/// Its document stands, but whom it names does not have it: it is let go of, or not taken yet.
+pub fn unsettled(id: &str) -> Fault {
+    Fault {
+        retry_after: Some(Duration::from_secs(1)),
+        ..not_sent(format!("connection '{id}' is on its way from one instance to another; try again"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

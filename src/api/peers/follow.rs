@@ -249,7 +249,8 @@ impl Peers {
         };
         let caller = caller.clone();
         let follower = ById { peers: self.clone(), caller, id, request, at };
-        Ok(follow::run(move |sender| Box::pin(follower.follow(first.flow, sender))))
+        let readiness = self.local().readiness().clone();
+        Ok(follow::run(readiness, move |sender| Box::pin(follower.follow(first.flow, sender))))
     }
 
     /// Where it was, then here, then where the directory says.
@@ -281,7 +282,10 @@ impl Peers {
         let mut last = None;
         for _ in 0..2 {
             let member = match self.locate(id).await? {
-                Holder::Me => return self.local().receive_here(caller, request.clone()).await,
+                Holder::Me => {
+                    let here = self.local().receive_here(caller, request.clone()).await;
+                    return self.unless_unsettled(id, here).await;
+                }
                 Holder::Member(member) => member,
                 Holder::Orphan => return Err(orphan(id.as_str())),
                 Holder::Nobody => return Err(Fault::not_found(id.as_str())),
@@ -295,7 +299,8 @@ impl Peers {
                 Err(fault) => return Err(fault),
             }
         }
-        Err(last.unwrap_or_else(|| Fault::not_found(id.as_str())))
+        let absent = last.unwrap_or_else(|| Fault::not_found(id.as_str()));
+        self.unless_unsettled(id, Err(absent)).await
     }
 }
 
@@ -335,11 +340,12 @@ impl ById {
                     Err(fault) => return Err(fault),
                 }
             }
-            // Whoever has it has nothing more, and said so twice: it ended.
-            if reopened && idle && !broke {
+            // Whoever has it has nothing more, and said so twice: it ended, or will go on elsewhere.
+            let silent = reopened && idle && !broke;
+            if silent && self.peers.is_nowhere(&self.id).await {
                 return Ok(());
             }
-            if broke {
+            if broke || silent {
                 sleep(pause).await;
                 pause = (pause * 2).min(limits::PEER_FOLLOW_RETRY_MAX);
             }

@@ -112,7 +112,10 @@ impl Peers {
         let mut last = None;
         for _ in 0..2 {
             let member = match self.locate(id).await? {
-                Holder::Me => return request.here(&self.local, &until.caller(caller)).await,
+                Holder::Me => {
+                    let here = request.here(&self.local, &until.caller(caller)).await;
+                    return self.unless_unsettled(id, here).await;
+                }
                 Holder::Member(member) => member,
                 gone @ (Holder::Orphan | Holder::Nobody) => {
                     if !asked_here {
@@ -136,7 +139,8 @@ impl Peers {
                 Passed::Unknown(why) => return Err(in_doubt(R::REPEAT, why)),
             }
         }
-        Err(last.unwrap_or_else(|| Fault::not_found(id.as_str())))
+        let absent = last.unwrap_or_else(|| Fault::not_found(id.as_str()));
+        self.unless_unsettled(id, Err(absent)).await
     }
 
     async fn pass<R: Routed>(

@@ -1,6 +1,6 @@
 //! Connections as a whole: opened, listed, changed and closed.
 
-use super::{Answered, Caller, Service, named_by, token_of, unexpected};
+use super::{Answered, Caller, Service, leaving, named_by, token_of, unexpected};
 use crate::{
     api::{convert, update, validate},
     core::{
@@ -72,6 +72,10 @@ impl Service {
         let direction = direction_of(request.direction)?;
         if !request.instance.is_empty() && request.instance != self.0.instance {
             return Ok(ListResponse::default());
+        }
+        if self.0.readiness.is_stopping() {
+            // What was let go of would be missing. Members ask the store for it.
+            return Err(Fault { kind: FaultKind::NotSent, ..leaving() });
         }
         let shards = 0..self.0.hub.shards();
         let calls: Vec<_> = shards

@@ -20,6 +20,10 @@ impl Service {
         Ok(self.receive_here(caller, request).await?.flow)
     }
 
+    pub(super) fn reader(&self, context: Context) -> follow::Reader {
+        follow::Reader { hub: self.0.hub.clone(), context, readiness: self.0.readiness.clone() }
+    }
+
     /// From the shards of this instance.
     pub(in crate::api) async fn receive_here(
         &self,
@@ -35,26 +39,29 @@ impl Service {
             (false, "") => follow::From::Now,
             (false, cursor) => follow::From::After(cursor),
         };
-        let (hub, context) = (self.0.hub.clone(), Context { deadline: None, ..self.context(caller) });
+        let reader = self.reader(Context { deadline: None, ..self.context(caller) });
         match &request.source {
-            Some(Source::Id(id)) => follow::connection(hub, context, validate::id(id)?, from).await,
+            Some(Source::Id(id)) => {
+                let id = validate::id(id)?;
+                follow::connection(reader, id.clone(), from).await.map_err(|fault| self.absent(&id, fault))
+            }
             Some(Source::Filter(filter)) => {
                 if filter.filters.is_empty() {
                     return Err(Fault::invalid("filter", "must hold at least one tag"));
                 }
                 let tags = filter.filters.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
-                follow::rings(hub, context, Follow::Tags(tags), from).await
+                follow::rings(reader, Follow::Tags(tags), from).await
             }
             Some(Source::Topic(topic)) => {
                 let topic = names::Topic::parse("topic", topic)?;
                 match self.0.bus.clone() {
-                    Some(bus) => follow::topic(bus, topic.as_str().to_owned(), from).await,
-                    None => follow::rings(hub, context, Follow::Topic(topic.shared()), from).await,
+                    Some(bus) => follow::topic(reader.readiness, bus, topic.as_str().to_owned(), from).await,
+                    None => follow::rings(reader, Follow::Topic(topic.shared()), from).await,
                 }
             }
             Some(Source::Room(room)) => {
                 let room = names::RoomName::parse("room", room)?;
-                follow::room(self.room_log(context, room), from).await
+                follow::room(self.room_log(reader.context, room), from).await
             }
             None => Err(Fault::invalid("source", "one of id, filter, topic and room must be given")),
         }
@@ -83,8 +90,7 @@ impl Service {
             "" => follow::From::Now,
             cursor => follow::From::After(cursor),
         };
-        let context = Context { deadline: None, ..self.context(caller) };
-        follow::lifecycle(self.0.hub.clone(), context, from, move |event| event.is_wanted(id.as_ref(), &tags))
-            .await
+        let reader = self.reader(Context { deadline: None, ..self.context(caller) });
+        follow::lifecycle(reader, from, move |event| event.is_wanted(id.as_ref(), &tags)).await
     }
 }

@@ -125,7 +125,7 @@ impl Service {
         // What a relay brings is numbered and kept here.
         let ports = &self.0.rooms;
         let bus = ports.bus.clone().filter(|_| ports.relay.is_none());
-        RoomLog { hub: self.0.hub.clone(), context, bus, room }
+        RoomLog { reader: self.reader(context), bus, room }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::harness::{
     Client,
     feed::Feed,
     fleet::{Backing, FleetPlan},
-    grpc::fault,
+    grpc::{self, fault},
     wait_for,
 };
 use std::{
@@ -49,6 +49,23 @@ async fn load(
     }
 }
 
+/// Looks at one connection after the other, through whoever is up, until told to stop: each is always
+/// somewhere, or on its way. Answers how many times one was found.
+async fn look(names: Vec<String>, mut through: watch::Receiver<Option<Client>>) -> u64 {
+    let mut found = 0;
+    for name in names.iter().cycle() {
+        let Some(mut client) = through.borrow_and_update().clone() else { return found };
+        match grpc::get(&mut client, name).await {
+            Ok(connection) => {
+                assert_eq!(connection.id, *name);
+                found += 1;
+            }
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{name}: {status:?}"),
+        }
+    }
+    found
+}
+
 pub async fn a_rolling_restart_fails_nothing() {
     let plan = FleetPlan::new(3, Backing::Redis).args(&["--drain-lame-duck", "1s"]);
     let Some(mut fleet) = plan.start().await else { return };
@@ -68,6 +85,7 @@ pub async fn a_rolling_restart_fails_nothing() {
     for name in &names {
         loads.spawn(load(name.clone(), reader.clone(), total.clone()));
     }
+    let looking = tokio::spawn(look(names.clone(), reader));
     for number in 0..3 {
         let other = (number + 1) % 3;
         through.send_replace(Some(fleet.service(other).grpc().await));
@@ -88,6 +106,7 @@ pub async fn a_rolling_restart_fails_nothing() {
         outcomes.insert(outcomes.len(), (replied, refused));
     }
     assert!(outcomes.values().all(|(replied, _)| *replied > 0), "{outcomes:?}");
+    assert!(looking.await.expect("none was ever taken for gone") > 0);
     let mut client = fleet.service(0).grpc().await;
     let after = all_open(&mut client, &known).await;
     for name in &known {

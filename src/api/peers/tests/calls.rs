@@ -205,7 +205,8 @@ fn a_call_of_a_member_is_never_passed_on() {
         let id = ConnectionId::parse("astray").unwrap();
         rig.shared.lock().owners.insert(id.clone(), "two#1".into());
         let missing = rig.client(0).await.get(GetRequest { id: id.to_string() }).await.unwrap_err();
-        assert_eq!((missing.code(), missing.message()), (tonic::Code::NotFound, "no connection 'astray'"));
+        assert_eq!(missing.code(), tonic::Code::Unavailable, "its document stands: {missing:?}");
+        assert!(missing.message().contains("on its way from one instance to another"), "{missing:?}");
         assert_eq!(rig.instances[1].counters.served.get(), 2, "asked, and once more after a look-up");
         assert_eq!(rig.instances[0].counters.served.get(), 0);
         rig.shared.lock().leaving.insert(id.clone());
@@ -213,5 +214,40 @@ fn a_call_of_a_member_is_never_passed_on() {
         assert_eq!(orphan.code(), tonic::Code::Unavailable);
         assert!(orphan.message().contains("its instance is gone; another one is taking it over"));
         assert!(orphan.message().contains("not_sent"));
+    });
+}
+
+/// The code, and whether it is said that nothing was sent.
+async fn refused(client: &mut Client, id: &str) -> (tonic::Code, bool) {
+    let status = client.get(GetRequest { id: id.into() }).await.unwrap_err();
+    (status.code(), status.message().contains("not_sent"))
+}
+
+#[test]
+fn what_a_member_lets_go_of_is_not_gone() {
+    on_a_shard(async {
+        let rig = Rig::start(&["one", "two"]).await;
+        rig.connect_for_good(1, "kept").await;
+        rig.connect(1, "once").await;
+        rig.connect(0, "other").await;
+        rig.instances[1].let_go().await;
+        for instance in [0, 1] {
+            let mut client = rig.client(instance).await;
+            assert_eq!(refused(&mut client, "kept").await, (tonic::Code::Unavailable, true), "{instance}");
+            let raw = SendRawRequest { id: "kept".into(), message: "a".into(), ..Default::default() };
+            assert_eq!(client.send_raw(raw).await.unwrap_err().code(), tonic::Code::Unavailable);
+            // No document tells of them, and no member need be afraid that the one that leaves has them.
+            for gone in ["once", "never"] {
+                assert_eq!(refused(&mut client, gone).await, (tonic::Code::NotFound, false), "{gone}");
+            }
+            // Of a connection that is there only the tag is missing.
+            let tag = GetTagRequest { id: "other".into(), key: "none".into() };
+            assert_eq!(client.get_tag(tag).await.unwrap_err().code(), tonic::Code::NotFound);
+        }
+        let list = rig.client(0).await.list(ListRequest::default()).await.unwrap().into_inner();
+        let ids: Vec<_> = list.connections.iter().map(|it| it.id.as_str()).collect();
+        assert_eq!((ids, list.total), (vec!["kept", "other"], 2), "what was let go of is in the store");
+        let short = rig.client(1).await.list(ListRequest::default()).await.unwrap_err();
+        assert_eq!(short.code(), tonic::Code::Unavailable);
     });
 }

@@ -1,6 +1,6 @@
 use super::rig::{Client, Rig};
 use crate::{
-    api::testing::on_a_shard,
+    api::{service::Life, testing::on_a_shard},
     core::id::ConnectionId,
     proto::{receive_request::Source, received_message::Body, *},
 };
@@ -65,6 +65,79 @@ fn one_connection_is_followed_from_owner_to_owner() {
         assert_eq!(client.receive(by_id("never")).await.unwrap_err().code(), Code::NotFound);
         let bad = ReceiveRequest { cursor: "bad".into(), ..by_id("never") };
         assert!(client.receive(bad).await.is_err());
+    });
+}
+
+/// Waits until this instance was asked so many more times.
+async fn asked_again(rig: &Rig, instance: usize, times: u64) {
+    let served = || rig.instances[instance].counters.served.get();
+    let before = served();
+    while served() < before + times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_follower_waits_for_what_its_owner_lets_go_of() {
+    on_a_shard(async {
+        let mut rig = Rig::start(&["one", "two", "three"]).await;
+        rig.connect_for_good(0, "feed").await;
+        let mut client = rig.client(2).await;
+        let mut messages = client.receive(by_id("feed")).await.unwrap().into_inner();
+        tick(&mut client, "feed", "a").await;
+        assert_eq!(text(&mut messages).await.0, "a");
+        rig.instances[0].let_go().await;
+        // It comes back in vain for as long as the owner that has nothing more is a member.
+        asked_again(&rig, 0, 4).await;
+        rig.instances[0].kill();
+        rig.shared.lock().members.remove("one#1");
+        rig.shared.lock().owners.remove(&ConnectionId::parse("feed").unwrap());
+        rig.connect_for_good(1, "feed").await;
+        tick(&mut client, "feed", "b").await;
+        loop {
+            match text(&mut messages).await.0.as_str() {
+                "b" => break,
+                record => assert!(record == "end" || record.starts_with("gap"), "{record}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn who_follows_through_an_instance_that_leaves_is_told_so_at_its_end() {
+    on_a_shard(async {
+        let rig = Rig::start(&["one", "two"]).await;
+        rig.connect_for_good(0, "here").await;
+        rig.connect_for_good(1, "there").await;
+        let mut client = rig.client(0).await;
+        let topic = ReceiveRequest { source: Some(Source::Topic("t".into())), ..Default::default() };
+        let mut streams = Vec::new();
+        for request in [by_id("here"), by_id("there"), topic] {
+            streams.push(client.receive(request).await.unwrap().into_inner());
+        }
+        let mut events = client.watch(WatchRequest::default()).await.unwrap().into_inner();
+        rig.instances[0].let_go().await;
+        rig.instances[0].readiness.set(Life::Over);
+        let mut ends = Vec::new();
+        for mut stream in streams {
+            ends.push(loop {
+                match stream.message().await {
+                    Ok(Some(_)) => {}
+                    other => break other.map(|_| ()),
+                }
+            });
+        }
+        ends.push(loop {
+            match events.message().await {
+                Ok(Some(_)) => {}
+                other => break other.map(|_| ()),
+            }
+        });
+        for end in ends {
+            let status = end.unwrap_err();
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            assert!(status.message().contains("this instance is leaving"), "{status:?}");
+        }
     });
 }
 

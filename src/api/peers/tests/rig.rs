@@ -14,6 +14,7 @@ use crate::{
     core::{
         egress::{Pattern, Policy},
         id::ConnectionId,
+        io::{Command, Context},
         publish::Bounds,
         rooms::{History, Rule, Rules},
         shard::Setup,
@@ -171,6 +172,8 @@ pub struct Instance {
     pub address: SocketAddr,
     pub counters: Arc<PeerCounters>,
     pub rooms: Option<Arc<PeerRooms>>,
+    pub readiness: Arc<Readiness>,
+    hub: Hub,
     stop: StopTrigger,
     kill: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -263,7 +266,16 @@ impl Instance {
             }));
         }
         shared.lock().members.insert(incarnation.to_string(), member.clone());
-        Instance { member, address, counters, rooms, stop, kill, threads, _backend: backend, _data: data }
+        let (_backend, _data) = (backend, data);
+        Instance { member, address, counters, rooms, readiness, hub, stop, kill, threads, _backend, _data }
+    }
+
+    /// As a drain does it: everything is let go of, while the listeners stay.
+    pub async fn let_go(&self) {
+        self.readiness.set(Life::Stopping);
+        for shard in 0..self.hub.shards() {
+            self.hub.call(shard, Context::default(), Command::Stop).await.unwrap();
+        }
     }
 
     pub async fn client(&self) -> Client {
@@ -380,6 +392,13 @@ impl Rig {
         let request = ConnectRequest { url: self.url(), connection_id: id.into(), ..Default::default() };
         let answer = self.client(instance).await.connect(request).await.unwrap().into_inner();
         assert!(answer.created);
+    }
+
+    /// The same, dialled again by whoever takes it.
+    pub async fn connect_for_good(&self, instance: usize, id: &str) {
+        let (url, connection_id) = (self.url(), id.into());
+        let request = ConnectRequest { url, connection_id, auto_reconnect: true, ..Default::default() };
+        self.client(instance).await.connect(request).await.unwrap();
     }
 
     /// Waits until the upstream got this.

@@ -75,12 +75,20 @@ async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> b
         // Balancers look at /readyz; until they have, requests still come here and are served.
         sleep_until(lame_duck).await;
     }
-    instance.outside.leave().await;
-    ask_all(instance, || Command::Refuse).await;
-    let patience = deadline.min(Instant::now() + limits::DRAIN_SENDS);
-    while sends_in_flight(instance).await > 0 && Instant::now() < patience {
-        sleep(POLL).await;
+    if timeout_at(deadline, instance.outside.leave()).await.is_err() {
+        return false;
     }
+    if timeout_at(deadline, ask_all(instance, || Command::Refuse)).await.is_err() {
+        return false;
+    }
+    let patience = deadline.min(Instant::now() + limits::DRAIN_SENDS);
+    let over = async {
+        while sends_in_flight(instance).await > 0 {
+            sleep(POLL).await;
+        }
+    };
+    // Those that are left hear of the end of their sockets.
+    let _ = timeout_at(patience, over).await;
     timeout_at(deadline, ask_all(instance, || Command::Stop)).await.is_ok()
 }
 

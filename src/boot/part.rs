@@ -192,7 +192,7 @@ mod tests {
         let (watched, hub, mut told) = watched(Some("its thread failed"));
         let posted = hub.call(0, Context::default(), Command::Refuse);
         let (looked, seen) = tokio::sync::oneshot::channel::<()>();
-        hub.inspect(0, Box::new(move |_| drop(looked.send(())))).unwrap();
+        hub.inspect(0, Box::new(move |_| looked.send(()).unwrap())).unwrap();
         watched.ended(&Err("--tls-key: no key".into()));
         assert_eq!(told.recv().await.unwrap(), "shard 3 does not run: --tls-key: no key");
         assert!(posted.await.is_err() && seen.await.is_err(), "nothing waits for ever");

@@ -49,7 +49,10 @@ use std::{
     sync::Arc,
     thread::{self, JoinHandle},
 };
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -168,6 +171,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
     instance.readiness.watch(Arc::new(conditions));
     let dialler = Arc::new(world::dialler(&config, &[http_at, grpc_at, admin_at])?);
     let (stop_trigger, stop) = Stop::new();
+    let (failed, failures) = mpsc::channel(1);
     let mut threads = Vec::new();
     for (shard, (http, grpc)) in http.into_iter().zip(grpc).enumerate() {
         let part = Part {
@@ -179,20 +183,23 @@ pub fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<u8, Failu
             http,
             grpc,
             stop: stop.clone(),
+            failed: failed.clone(),
         };
         threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(move || part.run())?);
     }
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let code = runtime.block_on(manage::manage(&instance, admin, stop, stop_trigger, started))?;
+    let code = runtime.block_on(manage::manage(&instance, admin, stop, stop_trigger, failures, started))?;
     join(threads);
     if let Some(fleet) = fleet {
         fleet.join();
     }
-    outside.close()?;
-    instance.backend.close().map_err(|error| error.message)?;
+    // One that fails keeps none of the others from being closed.
+    let (outside, backend) = (outside.close(), instance.backend.close());
     if let Some(exporter) = exporter {
         exporter.close();
     }
+    outside?;
+    backend.map_err(|error| error.message)?;
     Ok(code)
 }
 

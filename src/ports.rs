@@ -302,6 +302,8 @@ pub trait RoomRelay: Send + Sync {
 pub trait RelayListener: Send + Sync {
     /// No rooms: to everybody.
     fn heard(&self, rooms: Vec<RoomName>, post: Post);
+    /// What was heard and did not come to a room here so far, each room counted.
+    fn lost(&self) -> u64;
 }
 
 pub type Resolved<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, BackendError>> + 'a>>;

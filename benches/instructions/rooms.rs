@@ -8,7 +8,7 @@ use websocket_manager::core::{
     id::ConnKey,
     io::SocketKey,
     rooms::{
-        Format, Message, Place, Position, RoomName, Slow,
+        Format, Message, Place, Position, RoomName, Setup, Slow,
         here::{Here, Wrote},
     },
     time::Wall,
@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
 /// Appended to the room's log, then written to each member, whose kernel takes all of it.
 fn fan_out(name: &'static str, format: Format) -> Case {
     let room = RoomName::parse("room", "bench-room").expect("valid");
-    let mut here = Here::new(1 << 20);
+    let mut here = Here::new(&Setup { reader_bytes_max: 1 << 20, ..Setup::default() });
     for index in 0..MEMBERS {
         let key = here.entering(&room, || Slow::DropOldest);
         let socket = SocketKey { conn: ConnKey { index, generation: 0 }, nth: 1 };

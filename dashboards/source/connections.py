@@ -123,7 +123,8 @@ VENUES = Row(
     [
         timeseries(
             "Dials",
-            "Ended ones a second, by host. The first 32 hosts that answered a shard have a name here; the rest are `other`.",
+            "Ended ones a second, by host. The first 32 hosts that answered a shard have a name there; the rest "
+            "are `other`, so a host counts only where it has its name.",
             "ops",
             [(rate("wsm_venue_dials_total", by="venue"), "{{venue}}")],
         ),

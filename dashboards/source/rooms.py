@@ -308,10 +308,12 @@ RELAY = Row(
         ),
         timeseries(
             "Heard",
-            "Messages a second on both channels, and what is no message, by reason: that is left out.",
+            "Messages a second on both channels; what did not come to a room here since too much waited or the "
+            "room refused it; and what is no message, by reason: that is left out.",
             "ops",
             [
                 (rate("wsm_relay_heard_total"), "messages"),
+                (rate("wsm_relay_lost_total"), "lost here"),
                 (rate("wsm_relay_poison_total", by="reason"), "{{reason}}"),
             ],
             scenario=RELAY,

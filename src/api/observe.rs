@@ -13,7 +13,7 @@ use crate::{
         reason::{Fault, FaultKind},
         tally::nanos,
     },
-    ports::spans::{Begun, Span, SpanKind, Spans, Value},
+    ports::spans::{Begun, Open, SpanKind, Spans, Value},
     proto::*,
 };
 use futures_core::Stream;
@@ -60,7 +60,7 @@ impl Protocol {
 
 /// A call under way. Dropped without an end it was given up by its caller.
 pub struct Observed {
-    observer: Observer,
+    calls: Arc<CallCounters>,
     method: Method,
     since: Instant,
     span: Option<Box<Told>>,
@@ -68,8 +68,7 @@ pub struct Observed {
 }
 
 struct Told {
-    begun: Begun,
-    begun_unix_nanos: u64,
+    open: Open,
     protocol: Protocol,
     connection: String,
 }
@@ -84,17 +83,24 @@ impl Service {
         caller: &mut Caller,
         connection: &str,
     ) -> Observed {
-        let observer = self.observer().clone();
+        let observer = self.observer();
         // A call that another instance passed on is counted where it came in.
         if protocol != Protocol::Peer {
             observer.calls.begun();
         }
-        let span = observer.spans.begin(caller.traceparent.as_deref()).map(|begun| {
-            caller.traceparent = Some(begun.at.header());
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Box::new(Told { begun, begun_unix_nanos: nanos(now), protocol, connection: named(connection) })
-        });
-        Observed { observer, method, since: Instant::now(), span, over: protocol == Protocol::Peer }
+        let span = match observer.spans.begin(caller.traceparent.as_deref(), unix_nanos) {
+            Begun::Nothing => None,
+            Begun::Left(trace) => {
+                caller.traceparent = Some(trace.header());
+                None
+            }
+            Begun::Kept(open) => {
+                caller.traceparent = Some(open.at.header());
+                Some(Box::new(Told { open, protocol, connection: named(connection) }))
+            }
+        };
+        let (calls, since) = (observer.calls.clone(), Instant::now());
+        Observed { calls, method, since, span, over: protocol == Protocol::Peer }
     }
 }
 
@@ -133,10 +139,10 @@ impl Observed {
     fn finish(&mut self, end: CallEnd, fault: Option<&Fault>) {
         let took = self.since.elapsed();
         if !std::mem::replace(&mut self.over, true) {
-            self.observer.calls.ended(self.method, end, took);
+            self.calls.ended(self.method, end, took);
         }
         let Some(told) = self.span.take() else { return };
-        let Told { begun, begun_unix_nanos, protocol, connection } = *told;
+        let Told { open, protocol, connection } = *told;
         let code = fault.map_or(tonic::Code::Ok, |fault| status::row(fault.kind).grpc);
         let mut attributes: Vec<(&'static str, Value)> = vec![
             ("rpc.system", protocol.name().into()),
@@ -156,17 +162,12 @@ impl Observed {
             (CallEnd::Cancelled, _) => Some("the caller went away".to_owned()),
             _ => None,
         };
-        self.observer.spans.record(Span {
-            at: begun.at,
-            parent: begun.parent,
-            name: self.method.name(),
-            kind: SpanKind::Server,
-            begun_unix_nanos,
-            ended_unix_nanos: begun_unix_nanos + nanos(took),
-            attributes,
-            fault,
-        });
+        open.end(took, self.method.name(), SpanKind::Server, attributes, fault);
     }
+}
+
+fn unix_nanos() -> u64 {
+    nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Drop for Observed {

@@ -161,11 +161,14 @@ impl Service {
     fn context(&self, caller: &Caller) -> Context {
         let deadline = caller.deadline.and_then(|left| Some(mailbox::now_here()?.mono + left));
         let named = !caller.principal.is_empty();
-        Context {
-            principal: named.then(|| caller.principal.as_str().into()),
-            deadline,
-            trace: caller.traceparent.as_deref().map(Into::into),
-        }
+        let principal = named.then(|| caller.principal.as_str().into());
+        Context { principal, deadline, trace: None }
+    }
+
+    /// With the trace of the call, for what is a span on the shard too.
+    fn traced(&self, caller: &Caller) -> Context {
+        let trace = caller.traceparent.as_deref().filter(|_| self.observer().spans.is_on());
+        Context { trace: trace.map(Into::into), ..self.context(caller) }
     }
 
     /// To the shard that owns `id`.

@@ -80,9 +80,13 @@ async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) {
     instance.outside.leave().await;
     ask_all(instance, || Command::Refuse).await;
     let patience = deadline.min(Instant::now() + limits::DRAIN_SENDS);
-    while sends_in_flight(instance).await > 0 && Instant::now() < patience {
-        sleep(POLL).await;
-    }
+    let over = async {
+        while sends_in_flight(instance).await > 0 {
+            sleep(POLL).await;
+        }
+    };
+    // Those that are left hear of the end of their sockets.
+    let _ = timeout_at(patience, over).await;
     // Before the first connection is let go of: who does not find it any more must not take it for gone.
     instance.readiness.set(Life::Stopping);
     ask_all(instance, || Command::Stop).await;

@@ -14,12 +14,13 @@ use crate::{
 use std::sync::Arc;
 use tokio::{sync::mpsc, time::sleep};
 
-/// Answers the exit code.
+/// Answers the exit code. An error when a shard does not run: without it nothing here is whole.
 pub(super) async fn manage(
     instance: &Arc<Instance>,
     admin: std::net::TcpListener,
     stop: Stop,
     trigger: StopTrigger,
+    mut failures: mpsc::Receiver<String>,
     started: impl FnOnce(&Started),
 ) -> Result<u8, Failure> {
     let (drain_now, mut drain_asked) = mpsc::channel(1);
@@ -54,6 +55,7 @@ pub(super) async fn manage(
     let admin = tokio::task::spawn_local(listen::run(admin, admin::router(hooks), settings));
     let mut told = tokio::select! {
         biased;
+        Some(why) = failures.recv() => return Err(why.into()),
         interrupted = signals.next() => Some(interrupted),
         _ = drain_asked.recv() => Some(false),
         ready = get_ready(instance) => ready.map(|()| None)?,
@@ -67,6 +69,7 @@ pub(super) async fn manage(
             Some(hurry) => break hurry,
             None => tokio::select! {
                 biased;
+                Some(why) = failures.recv() => return Err(why.into()),
                 interrupted = signals.next() => Some(interrupted),
                 _ = drain_asked.recv() => Some(false),
             },

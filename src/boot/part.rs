@@ -15,7 +15,10 @@ use crate::{
     shard::{self, Local, World, mailbox::Mailbox},
 };
 use std::sync::Arc;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
 
 /// What one shard's thread takes with it.
 pub(super) struct Part {
@@ -27,12 +30,52 @@ pub(super) struct Part {
     pub http: std::net::TcpListener,
     pub grpc: std::net::TcpListener,
     pub stop: Stop,
+    /// To whoever waits for the shards to run.
+    pub failed: mpsc::Sender<String>,
+}
+
+/// Whatever becomes of a shard's thread, nobody waits for its answers in vain, and the main thread hears
+/// of an end that is none in order.
+struct Watched {
+    shard: u32,
+    mailbox: Arc<Mailbox>,
+    failed: mpsc::Sender<String>,
+    /// Why it ended; what a panic leaves here.
+    why: Option<String>,
+}
+
+impl Watched {
+    fn ended(mut self, result: &Result<(), Failure>) {
+        self.why = result.as_ref().err().map(ToString::to_string);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(why) = self.why.take() {
+            // Full: it knows of another one already.
+            let _ = self.failed.try_send(format!("shard {} does not run: {why}", self.shard));
+        }
+        // After that: those who are refused now would be the first to say that something is wrong.
+        self.mailbox.close();
+    }
 }
 
 impl Part {
     pub fn run(self) -> Result<(), Failure> {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(self.serve())
+        let watched = Watched {
+            shard: self.shard,
+            mailbox: self.mailbox.clone(),
+            failed: self.failed.clone(),
+            why: Some("its thread failed".to_owned()),
+        };
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => Err(error.into()),
+        };
+        watched.ended(&result);
+        result
     }
 
     async fn serve(self) -> Result<(), Failure> {
@@ -81,7 +124,10 @@ impl Part {
             routes = routes.with_dapr_callbacks(config.dapr.app_api_token.as_ref().map(Secret::reveal));
         }
         let grpc = listen::run(self.grpc, routes, settings()?);
-        let commands = (self.shard == 0).then(|| commands::start(&self.instance, &service, &self.stop));
+        let commands = match self.shard {
+            0 => commands::start(&self.instance, &service, &self.stop)?,
+            _ => None,
+        };
         let bound = match self.shard {
             0 => intake::bind(&self.instance, &poster, &self.stop)?,
             _ => Vec::new(),
@@ -89,7 +135,7 @@ impl Part {
         let http = tokio::task::spawn_local(http);
         let grpc = tokio::task::spawn_local(grpc);
         shard::run(local).await;
-        if let Some(Some(commands)) = commands.transpose()? {
+        if let Some(commands) = commands {
             commands.abort();
         }
         for binding in bound {
@@ -123,5 +169,46 @@ fn setup(config: &Config, outside: &Outside, shard: u32, seed: u64) -> Setup {
         lifecycle_topic: config.lifecycle_topic.as_str().into(),
         rooms: ingress::rooms(config, outside),
         seed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::io::{Command, Context},
+        shard::mailbox::Hub,
+    };
+
+    fn watched(why: Option<&str>) -> (Watched, Hub, mpsc::Receiver<String>) {
+        let mailbox = Mailbox::new(8);
+        let (failed, told) = mpsc::channel(1);
+        let hub = Hub::new(vec![mailbox.clone()], 7);
+        (Watched { shard: 3, mailbox, failed, why: why.map(str::to_owned) }, hub, told)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_shard_that_does_not_start_is_answered_and_the_main_thread_is_told() {
+        let (watched, hub, mut told) = watched(Some("its thread failed"));
+        let posted = hub.call(0, Context::default(), Command::Refuse);
+        let (looked, seen) = tokio::sync::oneshot::channel::<()>();
+        hub.inspect(0, Box::new(move |_| looked.send(()).unwrap())).unwrap();
+        watched.ended(&Err("--tls-key: no key".into()));
+        assert_eq!(told.recv().await.unwrap(), "shard 3 does not run: --tls-key: no key");
+        assert!(posted.await.is_err() && seen.await.is_err(), "nothing waits for ever");
+        assert!(hub.call(0, Context::default(), Command::Refuse).await.is_err());
+        assert!(hub.inspect(0, Box::new(|_| {})).is_err());
+        assert_eq!(hub.mailbox(0).len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_fails_is_told_of_and_one_that_ends_in_order_is_not() {
+        let (broken, hub, mut told) = watched(Some("its thread failed"));
+        drop(broken);
+        assert!(told.recv().await.unwrap().contains("its thread failed"));
+        assert!(hub.call(0, Context::default(), Command::Stop).await.is_err());
+        let (well, _hub, mut told) = watched(Some("its thread failed"));
+        well.ended(&Ok(()));
+        assert_eq!(told.recv().await, None);
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 use tokio::sync::mpsc;
 
@@ -42,8 +42,6 @@ pub struct Outside {
     pub numbering: Option<Arc<PeerRooms>>,
     heard: Mutex<Option<Heard>>,
 }
-
-type Heard = mpsc::Receiver<(Vec<RoomName>, Post)>;
 
 impl Outside {
     /// Another room system's channels go first; else Redis where there is one; else the members of a
@@ -164,11 +162,17 @@ impl RelayListener for ToNumber {
         if std::str::from_utf8(&post.payload).is_ok() {
             post.kind = Kind::Text;
         }
-        if self.heard.try_send((rooms, post)).is_err() && self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+        // No rooms: everybody's.
+        let count = rooms.len().max(1) as u64;
+        if self.heard.try_send((rooms, post)).is_err() && self.lost.fetch_add(count, Relaxed) == 0 {
             tracing::error!(
                 "messages of the other room system come faster than they are numbered: some are lost"
             );
         }
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
     }
 }
 
@@ -176,53 +180,106 @@ impl ToNumber {
     /// The listener, and the task's part of it.
     fn new() -> (Self, Heard) {
         let (heard, queue) = mpsc::channel(limits::RELAY_QUEUE_MAX);
-        (ToNumber { heard, lost: Arc::default() }, queue)
+        let lost = Arc::<AtomicU64>::default();
+        (ToNumber { heard, lost: lost.clone() }, Heard { queue, lost })
     }
+}
+
+/// What a relay heard, on its way to the homes.
+struct Heard {
+    queue: mpsc::Receiver<(Vec<RoomName>, Post)>,
+    lost: Arc<AtomicU64>,
 }
 
 /// Numbers what a relay heard, until it is gone.
-async fn number(hub: Hub, instance: Arc<str>, mut heard: Heard) {
-    while let Some((rooms, post)) = heard.recv().await {
+async fn number(hub: Hub, instance: Arc<str>, heard: Heard) {
+    let Heard { mut queue, lost } = heard;
+    let homes = ToRelayed { hub, lost };
+    while let Some((rooms, post)) = queue.recv().await {
         match &rooms[..] {
-            [] => one(&hub, RoomName::everyone(), post).await,
-            [room] => one(&hub, room.clone(), post).await,
-            _ => several(&hub, &instance, rooms, post).await,
+            [] => homes.one(RoomName::everyone(), post).await,
+            [room] => homes.one(room.clone(), post).await,
+            _ => homes.several(&instance, rooms, post).await,
         }
     }
 }
 
-async fn one(hub: &Hub, room: RoomName, post: Post) {
-    let home = room.home(hub.shards());
-    let command = Command::Room(RoomCommand::Post { room, post });
-    if let Err(fault) = hub.call(home, Context::default(), command).await {
-        tracing::warn!(%fault, "a message of the other room system reaches nobody here");
+/// The homes of rooms that another system carries.
+struct ToRelayed {
+    hub: Hub,
+    lost: Arc<AtomicU64>,
+}
+
+impl ToRelayed {
+    async fn one(&self, room: RoomName, post: Post) {
+        self.tell(&room, RoomCommand::Post { room: room.clone(), post }).await;
+    }
+
+    /// A number in each room, then the message with all of them.
+    async fn several(&self, instance: &Arc<str>, mut rooms: Vec<RoomName>, post: Post) {
+        rooms.sort_unstable();
+        rooms.dedup();
+        let mut places = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            let answer = self.tell(&room, RoomCommand::Reserve(room.clone())).await;
+            if let Some(Answer::Room(RoomAnswer::Placed(at))) = answer {
+                places.push(Place { room, at });
+            }
+        }
+        let message = Arc::new(Message {
+            kind: post.kind,
+            payload: post.payload,
+            wall: wall_now(),
+            places: places.into(),
+            from: Some(instance.clone()),
+        });
+        for Place { room, at } in message.places.iter() {
+            // Of one that does not get there the home announces the number as lost.
+            let fill = RoomCommand::Fill { room: room.clone(), at: *at, message: message.clone() };
+            self.tell(room, fill).await;
+        }
+    }
+
+    /// None: it reaches nobody, which is counted.
+    async fn tell(&self, room: &RoomName, command: RoomCommand) -> Option<Answer> {
+        let home = room.home(self.hub.shards());
+        let answer = self.hub.call(home, Context::default(), Command::Room(command)).await;
+        answer
+            .inspect_err(|fault| {
+                self.lost.fetch_add(1, Relaxed);
+                tracing::warn!(%fault, "a message of the other room system reaches nobody in a room here");
+            })
+            .ok()
     }
 }
 
-/// A number in each room, then the message with all of them.
-async fn several(hub: &Hub, instance: &Arc<str>, mut rooms: Vec<RoomName>, post: Post) {
-    rooms.sort_unstable();
-    rooms.dedup();
-    let mut places = Vec::with_capacity(rooms.len());
-    for room in rooms {
-        let home = room.home(hub.shards());
-        let command = Command::Room(RoomCommand::Reserve(room.clone()));
-        if let Ok(Answer::Room(RoomAnswer::Placed(at))) = hub.call(home, Context::default(), command).await {
-            places.push(Place { room, at });
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::mailbox::Mailbox;
+    use bytes::Bytes;
+
+    fn post() -> Post {
+        Post { kind: Kind::Binary, payload: Bytes::from_static(b"x") }
     }
-    let message = Arc::new(Message {
-        kind: post.kind,
-        payload: post.payload,
-        wall: wall_now(),
-        places: places.into(),
-        from: Some(instance.clone()),
-    });
-    for Place { room, at } in message.places.iter() {
-        let (room, at) = (room.clone(), *at);
-        let home = room.home(hub.shards());
-        let command = Command::Room(RoomCommand::Fill { room, at, message: message.clone() });
-        // A home that stops announces the number as lost.
-        let _ = hub.call(home, Context::default(), command).await;
+
+    #[tokio::test]
+    async fn what_does_not_come_to_its_rooms_is_counted() {
+        let rooms: Vec<_> = ["a", "b"].iter().map(|name| RoomName::parse("room", name).unwrap()).collect();
+        let (listener, heard) = ToNumber::new();
+        for _ in 0..limits::RELAY_QUEUE_MAX {
+            listener.heard(Vec::new(), post());
+        }
+        assert_eq!(listener.lost(), 0);
+        listener.heard(rooms.clone(), post());
+        listener.heard(Vec::new(), post());
+        assert_eq!(listener.lost(), 3, "two rooms, and everybody");
+        // No shard takes anything any more.
+        let mailbox = Mailbox::new(8);
+        mailbox.close();
+        let homes = ToRelayed { hub: Hub::new(vec![mailbox], 7), lost: heard.lost };
+        homes.one(rooms[0].clone(), post()).await;
+        homes.several(&"here".into(), rooms, post()).await;
+        assert_eq!(listener.lost(), 6);
     }
 }

@@ -17,7 +17,8 @@ use crate::core::{
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
-/// Who asks, until when, and under which trace. Limits, forwarding and audit need them.
+/// Who asks, until when, and under which trace. Limits, forwarding and audit need them; the trace is
+/// given only with what makes a span of its own on the shard.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// None: anonymous.

@@ -3,7 +3,7 @@
 use crate::{
     core::{id::ConnectionId, reason::Fault, tally::nanos},
     ports::{
-        spans::{Begun, Span, SpanKind, Spans},
+        spans::{Open, SpanKind, Spans},
         timing::Timing,
     },
 };
@@ -20,31 +20,21 @@ pub struct FleetTimes {
 
 /// A connection of another run on its way here.
 pub(super) struct Taking {
-    spans: Spans,
-    begun: Option<Begun>,
-    begun_unix_nanos: u64,
+    open: Option<Open>,
     since: Instant,
     epoch: u64,
 }
 
 impl Taking {
     pub(super) fn begin(spans: &Spans, epoch: u64) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun = spans.begin(None);
-        Taking { spans: spans.clone(), begun, begun_unix_nanos: nanos(now), since: Instant::now(), epoch }
+        let now = || nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        Taking { open: spans.begin(None, now).kept(), since: Instant::now(), epoch }
     }
 
     pub(super) fn ended(self, id: &ConnectionId, fault: Option<&Fault>) {
-        let Some(Begun { at, parent }) = self.begun else { return };
-        self.spans.record(Span {
-            at,
-            parent,
-            name: "takeover",
-            kind: SpanKind::Internal,
-            begun_unix_nanos: self.begun_unix_nanos,
-            ended_unix_nanos: self.begun_unix_nanos + nanos(self.since.elapsed()),
-            attributes: vec![("wsm.connection.id", id.as_str().into()), ("wsm.epoch", self.epoch.into())],
-            fault: fault.map(Fault::brief),
-        });
+        let Some(open) = self.open else { return };
+        let attributes = vec![("wsm.connection.id", id.as_str().into()), ("wsm.epoch", self.epoch.into())];
+        let fault = fault.map(Fault::brief);
+        open.end(self.since.elapsed(), "takeover", SpanKind::Internal, attributes, fault);
     }
 }

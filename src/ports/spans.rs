@@ -2,18 +2,18 @@
 //! took. A bounded queue takes them to whoever exports them; what does not fit is dropped and counted,
 //! and with nobody to export them nothing is made at all. Times are handed in.
 
+use crate::core::{random, tally::nanos};
 use std::{
+    cell::Cell,
     fmt::Write,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-
-/// What became of spans, as labels name it.
-pub const SPAN_OUTCOMES: [&str; 3] = ["sent", "dropped", "failed"];
 
 /// A place in a trace, as the W3C's `traceparent` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,9 @@ impl Trace {
         if sizes != [2, 32, 16, 2] || version == "ff" || (version == "00" && parts.next().is_some()) {
             return None;
         }
-        // `from_str_radix` would take a sign as well.
-        if ![trace, span, flags].iter().all(|part| part.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        // `from_str_radix` would take a sign as well, and capitals, which are none of the format's digits.
+        let is_hex = |part: &&str| part.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if ![version, trace, span, flags].iter().all(is_hex) {
             return None;
         }
         let (trace, span) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(span, 16).ok()?);
@@ -90,11 +91,72 @@ pub struct Span {
     pub fault: Option<String>,
 }
 
-/// A span that is under way.
+/// What became of spans, as labels name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun {
+pub enum SpanOutcome {
+    /// The collector took it.
+    Sent,
+    /// There was no room for it.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
+impl SpanOutcome {
+    pub const ALL: [SpanOutcome; 3] = [SpanOutcome::Sent, SpanOutcome::Dropped, SpanOutcome::Failed];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            SpanOutcome::Sent => "sent",
+            SpanOutcome::Dropped => "dropped",
+            SpanOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// Spans by what became of them.
+pub type SpanCounts = [u64; SpanOutcome::ALL.len()];
+
+/// What becomes of something that may be a span.
+pub enum Begun {
+    /// Nothing, and whatever context there was is passed on as it is.
+    Nothing,
+    /// It would begin a trace, which is not kept. Whoever works on it elsewhere hears so by this context
+    /// and does not draw again: else there would be traces of parts of calls.
+    Left(Trace),
+    Kept(Open),
+}
+
+impl Begun {
+    pub fn kept(self) -> Option<Open> {
+        match self {
+            Begun::Kept(open) => Some(open),
+            Begun::Nothing | Begun::Left(_) => None,
+        }
+    }
+}
+
+/// A span that is under way.
+pub struct Open {
+    spans: Spans,
     pub at: Trace,
-    pub parent: Option<u64>,
+    parent: Option<u64>,
+    begun_unix_nanos: u64,
+}
+
+impl Open {
+    pub fn end(
+        self,
+        took: Duration,
+        name: &'static str,
+        kind: SpanKind,
+        attributes: Vec<(&'static str, Value)>,
+        fault: Option<String>,
+    ) {
+        let Open { spans, at, parent, begun_unix_nanos } = self;
+        let ended_unix_nanos = begun_unix_nanos.saturating_add(nanos(took));
+        spans.record(Span { at, parent, name, kind, begun_unix_nanos, ended_unix_nanos, attributes, fault });
+    }
 }
 
 /// Where spans go. Off by default.
@@ -105,74 +167,73 @@ struct Inner {
     queue: Sender<Span>,
     /// Of traces that begin here, one in this many is kept.
     one_in: u64,
-    /// Seeded by the process; with the count it gives numbers that nobody foresees.
-    random: RandomState,
-    drawn: AtomicU64,
-    outcomes: [AtomicU64; SPAN_OUTCOMES.len()],
+    outcomes: [AtomicU64; SpanOutcome::ALL.len()],
 }
 
 impl Spans {
     /// With room for so many that wait.
     pub fn open(room: usize, one_in: u64) -> (Self, Receiver<Span>) {
         let (queue, spans) = channel(room);
-        let (random, drawn, outcomes) = (RandomState::new(), AtomicU64::new(0), Default::default());
-        let inner = Inner { queue, one_in: one_in.max(1), random, drawn, outcomes };
+        let inner = Inner { queue, one_in: one_in.max(1), outcomes: Default::default() };
         (Spans(Some(Arc::new(inner))), spans)
     }
 
+    /// Somebody exports them.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A span within the trace of whoever asks, when that one is kept, or else perhaps one that begins a
-    /// trace. None: there is none.
-    pub fn begin(&self, traceparent: Option<&str>) -> Option<Begun> {
-        let inner = self.0.as_ref()?;
+    /// trace. `now`: in nanoseconds of Unix time, asked for only when there is a span.
+    pub fn begin(&self, traceparent: Option<&str>, now: impl FnOnce() -> u64) -> Begun {
+        let Some(inner) = &self.0 else { return Begun::Nothing };
+        let open =
+            |at, parent| Begun::Kept(Open { spans: self.clone(), at, parent, begun_unix_nanos: now() });
         match traceparent.and_then(Trace::parse) {
-            Some(parent) => parent.sampled.then(|| {
-                let at = Trace { span: inner.draw(), ..parent };
-                Begun { at, parent: Some(parent.span) }
-            }),
-            None if inner.one_in > 1 && !inner.draw().is_multiple_of(inner.one_in) => None,
+            Some(parent) if parent.sampled => open(Trace { span: draw(), ..parent }, Some(parent.span)),
+            Some(_) => Begun::Nothing,
             None => {
-                let trace = u128::from(inner.draw()) << 64 | u128::from(inner.draw());
-                Some(Begun { at: Trace { trace, span: inner.draw(), sampled: true }, parent: None })
+                let sampled = inner.one_in == 1 || draw().is_multiple_of(inner.one_in);
+                let trace = u128::from(draw()) << 64 | u128::from(draw());
+                let at = Trace { trace, span: draw(), sampled };
+                if sampled { open(at, None) } else { Begun::Left(at) }
             }
         }
     }
 
     /// Never waits.
-    pub fn record(&self, span: Span) {
+    fn record(&self, span: Span) {
         let Some(inner) = &self.0 else { return };
         if inner.queue.try_send(span).is_err() {
-            inner.outcomes[1].fetch_add(1, Relaxed);
+            self.count(SpanOutcome::Dropped, 1);
         }
     }
 
-    /// What the collector took.
-    pub fn sent(&self, count: u64) {
-        self.count(0, count);
-    }
-
-    /// What it did not take.
-    pub fn failed(&self, count: u64) {
-        self.count(2, count);
-    }
-
-    fn count(&self, outcome: usize, count: u64) {
+    pub fn count(&self, outcome: SpanOutcome, count: u64) {
         if let Some(inner) = &self.0 {
-            inner.outcomes[outcome].fetch_add(count, Relaxed);
+            inner.outcomes[outcome as usize].fetch_add(count, Relaxed);
         }
     }
 
-    /// In the order of `SPAN_OUTCOMES`.
-    pub fn outcomes(&self) -> [u64; SPAN_OUTCOMES.len()] {
+    /// In the order of `SpanOutcome::ALL`.
+    pub fn outcomes(&self) -> SpanCounts {
         let read = |inner: &Arc<Inner>| std::array::from_fn(|n| inner.outcomes[n].load(Relaxed));
         self.0.as_ref().map(read).unwrap_or_default()
     }
 }
 
-impl Inner {
-    /// Never zero, which would be no id.
-    fn draw(&self) -> u64 {
-        self.random.hash_one(self.drawn.fetch_add(1, Relaxed)).max(1)
+/// Never zero, which would be no id. Each thread draws by itself, from a seed of its own: all shards
+/// would meet in one word otherwise.
+fn draw() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0));
     }
+    STATE.with(|state| {
+        let mut next = state.get();
+        let drawn = random::next(&mut next);
+        state.set(next);
+        drawn.max(1)
+    })
 }
 
 #[cfg(test)]
@@ -181,16 +242,13 @@ mod tests {
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn span(begun: Begun) -> Span {
-        Span {
-            at: begun.at,
-            parent: begun.parent,
-            name: "test",
-            kind: SpanKind::Internal,
-            begun_unix_nanos: 1,
-            ended_unix_nanos: 2,
-            attributes: Vec::new(),
-            fault: None,
+    fn kept(spans: &Spans, traceparent: Option<&str>) -> Option<Open> {
+        spans.begin(traceparent, || 1).kept()
+    }
+
+    fn record(spans: &Spans) {
+        if let Some(open) = kept(spans, None) {
+            open.end(Duration::from_nanos(1), "test", SpanKind::Internal, Vec::new(), None);
         }
     }
 
@@ -206,8 +264,11 @@ mod tests {
             "",
             "00",
             &PARENT.replacen("00", "ff", 1),
+            &PARENT.replacen("00", "zz", 1),
+            &PARENT.replacen("00", "CC", 1),
             &format!("{PARENT}-01"),
             &PARENT.replace("0af7651916cd43dd8448eb211c80319c", &zeros),
+            &PARENT.replace("0af7", "0AF7"),
             &PARENT.replace("b7ad6b7169203331", "0000000000000000"),
             &PARENT.replace("b7ad", "+7ad"),
         ] {
@@ -218,31 +279,52 @@ mod tests {
     #[test]
     fn who_asks_decides_whether_its_trace_is_kept() {
         let (spans, _queue) = Spans::open(4, 1_000_000);
-        let begun = spans.begin(Some(PARENT)).unwrap();
-        assert_eq!(begun.at.trace, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
-        assert_eq!(begun.parent, Some(0xb7ad_6b71_6920_3331));
-        assert_ne!(Some(begun.at.span), begun.parent);
-        assert_eq!(spans.begin(Some(&PARENT.replace("-01", "-00"))), None);
-        assert!((0..100).filter(|_| spans.begin(None).is_some()).count() < 5);
+        let open = kept(&spans, Some(PARENT)).unwrap();
+        assert_eq!(open.at.trace, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+        assert_eq!(open.parent, Some(0xb7ad_6b71_6920_3331));
+        assert_ne!(Some(open.at.span), open.parent);
+        assert!(matches!(spans.begin(Some(&PARENT.replace("-01", "-00")), || 1), Begun::Nothing));
         let (all, _queue) = Spans::open(4, 1);
-        let (one, other) = (all.begin(None).unwrap(), all.begin(None).unwrap());
+        let (one, other) = (kept(&all, None).unwrap(), kept(&all, None).unwrap());
         assert!(one.parent.is_none() && one.at.sampled && one.at.trace != other.at.trace);
-        assert_eq!(Spans::default().begin(Some(PARENT)), None);
+        assert!(matches!(Spans::default().begin(Some(PARENT), || 1), Begun::Nothing));
+    }
+
+    #[test]
+    fn what_is_not_drawn_is_not_drawn_again_by_whoever_goes_on_with_it() {
+        let (spans, _queue) = Spans::open(4, 10);
+        let (elsewhere, _queue) = Spans::open(4, 1);
+        let mut left = 0;
+        for _ in 0..1000 {
+            if let Begun::Left(trace) = spans.begin(None, || 1) {
+                left += 1;
+                assert!(trace.header().ends_with("-00"));
+                assert!(kept(&elsewhere, Some(&trace.header())).is_none());
+            }
+        }
+        assert!((800..1000).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn threads_draw_numbers_of_their_own() {
+        let drawn = || std::thread::spawn(|| (0..100).map(|_| draw()).collect::<Vec<_>>()).join().unwrap();
+        let mut all = [drawn(), drawn(), drawn()].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 300);
     }
 
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let (spans, mut queue) = Spans::open(2, 1);
-        for _ in 0..5 {
-            spans.record(span(spans.begin(None).unwrap()));
-        }
-        spans.sent(2);
-        let kept = std::iter::from_fn(|| queue.try_recv().ok()).count();
-        assert_eq!((kept, spans.outcomes()), (2, [2, 3, 0]));
+        (0..5).for_each(|_| record(&spans));
+        spans.count(SpanOutcome::Sent, 2);
+        let taken = std::iter::from_fn(|| queue.try_recv().ok()).count();
+        assert_eq!((taken, spans.outcomes()), (2, [2, 3, 0]));
         drop(queue);
-        spans.record(span(spans.begin(None).unwrap()));
+        record(&spans);
         assert_eq!(spans.outcomes(), [2, 4, 0]);
-        Spans::default().record(span(spans.begin(None).unwrap()));
+        record(&Spans::default());
         assert_eq!(Spans::default().outcomes(), [0; 3]);
     }
 }

@@ -8,18 +8,17 @@ use crate::{
         publish::batch::{Batch, PublishError},
         reason::Fault,
         spec::Spec,
-        tally::nanos,
-        time::Now,
+        time::{Now, Time},
     },
-    ports::spans::{Begun, Span, SpanKind, Spans},
+    ports::spans::{Open, SpanKind},
 };
 use std::{rc::Rc, time::Instant};
 
 pub struct Attempt {
     local: Rc<Local>,
     venue: String,
-    /// Where the span began, and for which connection.
-    span: Option<(Begun, Now, String)>,
+    /// Since when, and for which connection.
+    span: Option<(Open, Time, String)>,
     failed: Option<String>,
     opened: Option<bool>,
 }
@@ -27,10 +26,9 @@ pub struct Attempt {
 impl Attempt {
     /// `cause`: within the trace of the call that asked for it.
     pub fn begin(local: &Rc<Local>, key: SocketKey, spec: &Spec, cause: Option<&str>) -> Self {
-        let span = local.world.spans.begin(cause).map(|begun| {
-            let id = local.core.borrow().name_of(key).unwrap_or_default();
-            (begun, local.now(), id)
-        });
+        let now = local.now();
+        let open = local.world.spans.begin(cause, || now.wall.unix_nanos()).kept();
+        let span = open.map(|open| (open, now.mono, local.core.borrow().name_of(key).unwrap_or_default()));
         let venue = spec.dial.target.host.to_string();
         Attempt { local: local.clone(), venue, span, failed: None, opened: None }
     }
@@ -54,33 +52,23 @@ impl Drop for Attempt {
                 None => venues.failed(&self.venue),
             }
         }
-        let Some((Begun { at, parent }, begun, id)) = self.span.take() else { return };
+        let Some((open, since, id)) = self.span.take() else { return };
         let fault = match (self.opened, self.failed.take()) {
             (Some(_), _) => None,
             (None, why) => Some(why.unwrap_or_else(|| "given up".to_owned())),
         };
-        self.local.world.spans.record(Span {
-            at,
-            parent,
-            name: "dial",
-            kind: SpanKind::Client,
-            begun_unix_nanos: begun.wall.unix_nanos(),
-            ended_unix_nanos: begun.wall.unix_nanos() + nanos(self.local.now().mono.since(begun.mono)),
-            attributes: vec![
-                ("wsm.connection.id", id.as_str().into()),
-                ("server.address", self.venue.as_str().into()),
-                ("wsm.shard", u64::from(self.local.shard).into()),
-            ],
-            fault,
-        });
+        let attributes = vec![
+            ("wsm.connection.id", id.as_str().into()),
+            ("server.address", self.venue.as_str().into()),
+            ("wsm.shard", u64::from(self.local.shard).into()),
+        ];
+        open.end(self.local.now().mono.since(since), "dial", SpanKind::Client, attributes, fault);
     }
 }
 
 /// A batch at the bus, whose answer comes on any thread.
 pub struct Handed {
-    spans: Spans,
-    begun: Begun,
-    begun_unix_nanos: u64,
+    open: Open,
     since: Instant,
     shard: u32,
     events: usize,
@@ -89,12 +77,8 @@ pub struct Handed {
 
 impl Handed {
     pub fn begin(local: &Local, batch: &Batch, now: Now) -> Option<Self> {
-        let spans = &local.world.spans;
-        let begun = spans.begin(None)?;
         Some(Handed {
-            spans: spans.clone(),
-            begun,
-            begun_unix_nanos: now.wall.unix_nanos(),
+            open: local.world.spans.begin(None, || now.wall.unix_nanos()).kept()?,
             since: Instant::now(),
             shard: local.shard,
             events: batch.events.len(),
@@ -108,19 +92,11 @@ impl Handed {
             Err(PublishError::Retry) => Some("not taken: it goes again".to_owned()),
             Err(PublishError::Refused(events)) => Some(format!("{} events were refused", events.len())),
         };
-        self.spans.record(Span {
-            at: self.begun.at,
-            parent: self.begun.parent,
-            name: "publish",
-            kind: SpanKind::Producer,
-            begun_unix_nanos: self.begun_unix_nanos,
-            ended_unix_nanos: self.begun_unix_nanos + nanos(self.since.elapsed()),
-            attributes: vec![
-                ("messaging.batch.message_count", (self.events as u64).into()),
-                ("wsm.batch.bytes", (self.bytes as u64).into()),
-                ("wsm.shard", u64::from(self.shard).into()),
-            ],
-            fault,
-        });
+        let attributes = vec![
+            ("messaging.batch.message_count", (self.events as u64).into()),
+            ("wsm.batch.bytes", (self.bytes as u64).into()),
+            ("wsm.shard", u64::from(self.shard).into()),
+        ];
+        self.open.end(self.since.elapsed(), "publish", SpanKind::Producer, attributes, fault);
     }
 }

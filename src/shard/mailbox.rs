@@ -21,7 +21,7 @@ use crate::core::{
     io::{Command, Context, Outcome, SocketKey, StoreTicket},
     names::RoomName,
     publish::batch::{BatchId, PublishError},
-    reason::Fault,
+    reason::{Certainty, Fault},
     rooms::{Between, Kept, Position},
     time::Time,
 };
@@ -113,31 +113,43 @@ impl Mailbox {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Fault::full("the shard's mailbox is full", Duration::from_millis(50)));
         }
-        self.wake();
+        self.posted();
         Ok(())
     }
 
     pub fn answer(&self, mail: BackendMail) {
-        self.answers.push(Letter::new(Mail::Backend(mail)));
-        self.wake();
+        self.push(Mail::Backend(mail));
     }
 
     /// The caller is a task of this mailbox's shard, which wakes it at no cost. Waking it from
     /// the answering thread takes a system call for each answer; a mailbox is woken once a batch.
     pub(super) fn deliver(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
-        self.answers.push(Letter::new(Mail::Answered(reply, outcome)));
+        self.push(Mail::Answered(reply, outcome));
+    }
+
+    /// The shard looks no more, or never will: whoever waits for it is answered, now and from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.empty();
+    }
+
+    /// The shard may have looked for the last time just before.
+    fn posted(&self) {
         self.wake();
         if self.closed.load(Ordering::SeqCst) {
-            self.deliver_rest();
+            self.empty();
         }
     }
 
-    /// The shard looks no more: what lies here would lie for ever.
-    pub(super) fn deliver_rest(&self) {
-        while let Some(letter) = self.answers.pop() {
-            if let Mail::Answered(reply, outcome) = letter.mail {
+    /// What lies here would lie for ever.
+    fn empty(&self) {
+        while let Some(letter) = self.take() {
+            match letter.mail {
                 // A caller that went away has nothing to hear.
-                drop(reply.send(outcome));
+                Mail::Answered(reply, outcome) => drop(reply.send(outcome)),
+                // Nobody has begun with it.
+                Mail::Command { reply, .. } => reply.send(Err(gone().with_certainty(Certainty::NotSent))),
+                _ => {}
             }
         }
     }
@@ -148,15 +160,14 @@ impl Mailbox {
         if self.closed.load(Ordering::Acquire) {
             return Err(gone());
         }
-        self.answers.push(Letter::new(Mail::Inspect(look)));
-        self.wake();
+        self.push(Mail::Inspect(look));
         Ok(())
     }
 
     /// Words between cores are bounded by what the cores take in, and never refused.
     pub(super) fn push(&self, mail: Mail) {
         self.answers.push(Letter::new(mail));
-        self.wake();
+        self.posted();
     }
 
     fn wake(&self) {

@@ -13,7 +13,7 @@ pub struct ShardMetrics {
     pub turn: Latency,
     /// How late a turn was for the deadline that it was to keep.
     pub lag: Latency,
-    /// From another thread's posting to the shard's taking it, of the mail that is timed.
+    /// From the posting, by whichever thread, to the shard's taking it, of the mail that is timed.
     pub mailbox_wait: Latency,
     /// By the upstream's host.
     pub venues: Venues,

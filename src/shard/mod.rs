@@ -81,7 +81,7 @@ pub struct Local {
     stopped: Cell<bool>,
     /// Something came since the last turn.
     active: Cell<bool>,
-    /// The trace of the command that is carried out: what it causes at once belongs to it.
+    /// The trace of the Connect that is carried out: the dial that it causes at once belongs to it.
     cause: RefCell<Option<Arc<str>>>,
     /// Spare vectors for effects: inputs come too often to allocate one each.
     spare: RefCell<Vec<Effects>>,
@@ -126,11 +126,14 @@ impl Local {
 
     fn enter(self: &Rc<Self>, ticket: Ticket, context: &Context, command: Command) {
         let now = self.now();
-        if context.trace.is_some() {
+        // Only its dial looks for it: everything else need not pay for that.
+        let causes = matches!(command, Command::Connect(_)) && context.trace.is_some();
+        let causes = causes && self.world.spans.is_on();
+        if causes {
             self.cause.borrow_mut().clone_from(&context.trace);
         }
         let handle = self.step(|core, fx| core.command(now, ticket, context, command, fx));
-        if context.trace.is_some() {
+        if causes {
             *self.cause.borrow_mut() = None;
         }
         if let Some(handle) = handle {

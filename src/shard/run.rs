@@ -30,8 +30,7 @@ pub async fn run(local: Rc<Local>) {
         last_input: Time::ZERO,
     };
     std::future::poll_fn(|cx| turn.poll(cx)).await;
-    local.mailbox.closed.store(true, Ordering::SeqCst);
-    local.mailbox.deliver_rest();
+    local.mailbox.close();
     mailbox::set_here(None);
 }
 

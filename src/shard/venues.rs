@@ -1,6 +1,7 @@
 //! What befalls the connections to each upstream's host. A host gets a name of its own once a handshake
 //! with it succeeded, so that nobody fills the places with names that lead nowhere; the first ones get
-//! them, for good, and all others share one.
+//! them, for good, and all others share one. None makes way for another that is dialled more: whoever may
+//! connect could make a monitoring system keep series without bound, and counters would begin anew.
 
 use crate::limits::VENUES_PER_SHARD_MAX;
 use std::sync::Arc;

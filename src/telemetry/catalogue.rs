@@ -34,7 +34,7 @@ use crate::{
         reason::{CloseCause, DropReason, GapCause},
         tally::{BOUNDS_MICROS, Tally},
     },
-    ports::{spans::SPAN_OUTCOMES, timing::CALLS},
+    ports::{spans::SpanOutcome, timing::CALLS},
     shard::metrics::{Latency, VenueCounts},
 };
 use std::fmt::Write;
@@ -193,7 +193,7 @@ impl Set {
             Set::WsRefusal => WsRefusal::ALL.iter().map(|reason| reason.name()).collect(),
             Set::Poison => POISON_KINDS.to_vec(),
             Set::Thread => THREADS.to_vec(),
-            Set::SpanOutcome => SPAN_OUTCOMES.to_vec(),
+            Set::SpanOutcome => SpanOutcome::ALL.map(SpanOutcome::name).to_vec(),
             Set::BackendCall => CALLS.to_vec(),
             Set::Method => Method::ALL.iter().map(|method| method.name()).collect(),
             Set::CallEnd => CallEnd::ALL.iter().map(|end| end.name()).collect(),

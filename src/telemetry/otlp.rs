@@ -5,7 +5,7 @@ mod wire;
 
 use crate::{
     limits,
-    ports::spans::{Span, Spans},
+    ports::spans::{Span, SpanOutcome, Spans},
 };
 use std::{
     io,
@@ -61,14 +61,14 @@ pub fn start(config: OtlpConfig) -> io::Result<(Spans, Exporter)> {
             let resource = resource(&config.instance);
             let collector =
                 Collector { channel, endpoint: config.endpoint, resource, away: false, rejects: false };
-            collector.run(queue, stopped, &counted).await;
+            collector.run(queue, Close { told: stopped, by: None }, &counted).await;
         });
     })?;
     Ok((spans, Exporter { stop, thread }))
 }
 
 impl Exporter {
-    /// What still waits is sent, if the collector takes it at once.
+    /// What still waits is sent, if the collector takes it at once: it has `SPANS_CLOSE_TIMEOUT` for all.
     pub fn close(self) {
         // The thread has ended: then nothing waits.
         let _ = self.stop.send(());
@@ -98,49 +98,74 @@ struct Collector {
     rejects: bool,
 }
 
+/// The end, once it was told.
+struct Close {
+    told: oneshot::Receiver<()>,
+    /// By then all is over.
+    by: Option<Instant>,
+}
+
+impl Close {
+    /// Returns when it was told, and at once from then on.
+    async fn told(&mut self) -> Instant {
+        if let Some(by) = self.by {
+            return by;
+        }
+        // Whoever would tell is gone: that is an end as well.
+        let _ = (&mut self.told).await;
+        *self.by.insert(Instant::now() + limits::SPANS_CLOSE_TIMEOUT)
+    }
+
+    /// Returns when nothing is waited for any more.
+    async fn over(&mut self) {
+        let by = self.told().await;
+        sleep_until(by).await;
+    }
+}
+
 impl Collector {
-    async fn run(
-        mut self,
-        mut queue: mpsc::Receiver<Span>,
-        mut stop: oneshot::Receiver<()>,
-        counted: &Spans,
-    ) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Span>, mut close: Close, counted: &Spans) {
         loop {
             let mut batch = Vec::new();
-            let on = gather(&mut queue, &mut stop, &mut batch).await;
+            let on = gather(&mut queue, &mut close, &mut batch).await;
             if !batch.is_empty() {
-                self.export(batch, counted).await;
+                self.export(batch, &mut close, counted).await;
             }
             if !on {
-                return self.export_rest(queue, counted).await;
+                return self.export_rest(queue, &mut close, counted).await;
             }
         }
     }
 
     /// What still waits, in batches like any other, until the first that is not taken.
-    async fn export_rest(&mut self, mut queue: mpsc::Receiver<Span>, counted: &Spans) {
+    async fn export_rest(&mut self, mut queue: mpsc::Receiver<Span>, close: &mut Close, counted: &Spans) {
         let mut in_vain = false;
         loop {
             let rest = std::iter::from_fn(|| queue.try_recv().ok());
             let batch: Vec<_> = rest.take(limits::SPANS_PER_EXPORT).collect();
             match batch.len() {
                 0 => return,
-                count if in_vain => counted.failed(count as u64),
+                count if in_vain => counted.count(SpanOutcome::Failed, count as u64),
                 _ => {
-                    self.export(batch, counted).await;
+                    self.export(batch, close, counted).await;
                     in_vain = self.away;
                 }
             }
         }
     }
 
-    async fn export(&mut self, batch: Vec<Span>, counted: &Spans) {
+    async fn export(&mut self, batch: Vec<Span>, close: &mut Close, counted: &Spans) {
         let count = batch.len() as u64;
-        match timeout(limits::SPANS_EXPORT_TIMEOUT, self.call(batch)).await {
-            Ok(Ok(partial)) => {
+        let answer = tokio::select! {
+            biased;
+            answer = timeout(limits::SPANS_EXPORT_TIMEOUT, self.call(batch)) => answer.ok(),
+            () = close.over() => None,
+        };
+        match answer {
+            Some(Ok(partial)) => {
                 let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0).min(count);
-                counted.sent(count - rejected);
-                counted.failed(rejected);
+                counted.count(SpanOutcome::Sent, count - rejected);
+                counted.count(SpanOutcome::Failed, rejected);
                 if let Some(why) = self.complaint(&partial) {
                     tracing::warn!(endpoint = %self.endpoint, rejected, %why, "the collector does not take all spans as they are");
                 }
@@ -149,10 +174,10 @@ impl Collector {
                 }
             }
             failed => {
-                counted.failed(count);
+                counted.count(SpanOutcome::Failed, count);
                 if !std::mem::replace(&mut self.away, true) {
                     let why = match failed {
-                        Ok(Err(status)) => status.message().to_owned(),
+                        Some(Err(status)) => status.message().to_owned(),
                         _ => "no answer in time".to_owned(),
                     };
                     tracing::warn!(endpoint = %self.endpoint, %why, "the collector takes no traces: they are dropped until it does");
@@ -186,17 +211,13 @@ impl Collector {
 }
 
 /// A batch: so many, or what came within a moment of the first. False: it is the last one.
-async fn gather(
-    queue: &mut mpsc::Receiver<Span>,
-    stop: &mut oneshot::Receiver<()>,
-    batch: &mut Vec<Span>,
-) -> bool {
+async fn gather(queue: &mut mpsc::Receiver<Span>, close: &mut Close, batch: &mut Vec<Span>) -> bool {
     let mut until = None;
     while batch.len() < limits::SPANS_PER_EXPORT {
         let deadline = until.unwrap_or_else(Instant::now);
         tokio::select! {
             biased;
-            _ = &mut *stop => return false,
+            _ = close.told() => return false,
             span = queue.recv() => match span {
                 Some(span) => {
                     batch.push(span);

@@ -23,7 +23,7 @@ use crate::{
         tally::Tally,
     },
     fleet,
-    ports::{Directory, spans::SPAN_OUTCOMES, timing::CALLS},
+    ports::{Directory, spans::SpanCounts, timing::CALLS},
     shard::{
         Local,
         mailbox::Mailbox,
@@ -254,7 +254,7 @@ pub struct Page {
     /// What the last scrape took.
     pub scraped: Duration,
     pub calls: CallsView,
-    pub spans: [u64; SPAN_OUTCOMES.len()],
+    pub spans: SpanCounts,
     /// By host, over all shards.
     pub venues: BTreeMap<String, VenueCounts>,
     pub backend_ready: bool,

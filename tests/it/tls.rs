@@ -2,7 +2,7 @@
 
 use crate::harness::{Client, Service, Upstream, fault, grpc, pki::Pki, service::Plan, wait_for};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 use websocket_manager::proto::{ConnectRequest, ListRequest};
@@ -56,6 +56,30 @@ async fn a_broken_certificate_file_leaves_the_old_one_in_use() {
         service.log().to_lowercase().contains("certificate").then_some(())
     })
     .await;
+}
+
+/// The files change between the look at the settings and the start of the shards.
+#[tokio::test]
+async fn a_certificate_that_is_broken_meanwhile_ends_the_start_with_its_error() {
+    let pki = Pki::new();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (cert, key) = pki.server_files(folder.path());
+    let (once, broken) = (folder.path().join("once.pem"), folder.path().join("broken.pem"));
+    std::fs::write(&broken, "no certificate").expect("it is written");
+    let made = std::process::Command::new("mkfifo").arg(&once).status().expect("mkfifo runs");
+    assert!(made.success());
+    let (path, chain) = (once.clone(), std::fs::read(cert).expect("the certificate"));
+    // Whoever opens the pipe first reads the certificate; everybody after that finds another file.
+    let writer = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+        let mut pipe = std::fs::File::options().write(true).open(&path)?;
+        std::fs::rename(broken, path)?;
+        pipe.write_all(&chain)
+    });
+    let files = ["--tls-cert", &once.to_string_lossy(), "--tls-key", &key.to_string_lossy()];
+    let (code, out, errors) = Plan::new().args(&files).run_to_end().await;
+    writer.await.expect("the writer ends").expect("the pipe takes the certificate");
+    assert_eq!((code, out.as_str()), (1, ""), "{errors}");
+    assert!(errors.contains("does not run"), "{errors}");
 }
 
 async fn dial(client: &mut Client, upstream: &Upstream, tls: Value) -> Result<String, Status> {

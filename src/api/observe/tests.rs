@@ -86,6 +86,20 @@ fn what_waits_for_the_collector_is_small_whatever_the_caller_wrote() {
 }
 
 #[test]
+fn a_call_that_is_not_drawn_is_drawn_nowhere_else() {
+    let (spans, mut queue) = Spans::open(8, u64::MAX);
+    let first = service(Observer { calls: Arc::default(), spans });
+    let (spans, mut passed_on) = Spans::open(8, 1);
+    let second = service(Observer { calls: Arc::default(), spans });
+    let mut caller = Caller::default();
+    let call = first.observe(Protocol::Grpc, Method::Send, &mut caller, "c-1");
+    let peer = second.observe(Protocol::Peer, Method::Send, &mut caller, "c-1");
+    assert_eq!(peer.ended(call.ended(Ok(1))), Ok(1));
+    assert!(caller.traceparent.unwrap().ends_with("-00"));
+    assert!(queue.try_recv().is_err() && passed_on.try_recv().is_err());
+}
+
+#[test]
 fn without_spans_a_caller_keeps_its_trace() {
     let service = service(Observer::default());
     let mut caller = Caller { traceparent: Some(PARENT.to_owned()), ..Caller::default() };

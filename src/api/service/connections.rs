@@ -27,7 +27,8 @@ impl Service {
         }
         let connect = validate::connect(&request, &self.0.defaults, || self.0.hub.mint())?;
         let id = connect.id.clone();
-        match self.ask(caller, &id, Command::Connect(Box::new(connect))).await? {
+        let command = Command::Connect(Box::new(connect));
+        match self.0.hub.call(self.0.hub.owner(&id), self.traced(caller), command).await? {
             Answer::Connected { status, epoch, subprotocol, created } => Ok(ConnectResponse {
                 id: id.to_string(),
                 status: convert::status(status).into(),

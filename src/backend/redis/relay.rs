@@ -101,6 +101,7 @@ impl RedisRelay {
         RedisRelayStats {
             connects: connections.connects.load(Relaxed),
             connection_failures: connections.connection_failures.load(Relaxed),
+            lost: self.shared.listener.lost(),
             ..self.shared.counters.read()
         }
     }

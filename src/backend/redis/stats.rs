@@ -96,6 +96,8 @@ counters! {
         refused,
         heard,
         heard_bytes,
+        /// Heard, and not come to a room here, as the listener says.
+        lost,
         no_separator,
         not_utf8,
         bad_room,

@@ -152,7 +152,7 @@ impl Fleet {
             let Some((_, id)) = estate.queue.pop_first() else { return };
             match self.entries.get(&id) {
                 Some(entry) if entry.is_ours() => continue,
-                Some(entry) if entry.work.is_some() => {
+                Some(entry) if entry.is_worked_at() => {
                     estate.queue.insert((now + RETRY, id));
                     continue;
                 }

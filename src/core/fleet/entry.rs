@@ -2,7 +2,7 @@
 
 use super::{
     Known,
-    io::{Asker, Claim, Version},
+    io::{Asker, Boot, Claim, Version},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct Work {
     pub drop_placeholder: bool,
     /// A take has its place in the pace.
     pub paced: bool,
+    /// A second look at a deletion, which begins then: whatever is wanted until then goes first.
+    pub looks_back: Option<Boot>,
 }
 
 pub struct Job {
@@ -96,6 +98,11 @@ impl Entry {
         matches!(self.held, Held::Yes | Held::Placeholder)
     }
 
+    /// Something is done about it that what is wanted now has to wait for.
+    pub fn is_worked_at(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.looks_back.is_none())
+    }
+
     /// The version that the store should have, when nothing is under way.
     pub fn settled_at(&self) -> Option<Version> {
         match (&self.known, &self.work) {
@@ -107,7 +114,15 @@ impl Entry {
 
 impl Work {
     pub fn new(run: Job) -> Box<Work> {
-        Box::new(Work { run, next: None, busy: false, prepared: None, drop_placeholder: false, paced: false })
+        Box::new(Work {
+            run,
+            next: None,
+            busy: false,
+            prepared: None,
+            drop_placeholder: false,
+            paced: false,
+            looks_back: None,
+        })
     }
 
     pub fn jobs(&mut self) -> impl Iterator<Item = &mut Job> {

@@ -16,6 +16,8 @@ use std::{
 };
 
 const RETRY: Duration = Duration::from_millis(500);
+/// Whoever was elected before may have written last, by what it knew then: nothing else would show that.
+const AUDIT: Duration = Duration::from_secs(30);
 
 /// What another instance's buckets list.
 pub struct View {
@@ -31,6 +33,7 @@ pub struct Index {
     dirty: bool,
     busy: bool,
     next: Boot,
+    audit: Boot,
     /// Ids that stand in the index and in nobody's list, and when they are looked at.
     foreign: BTreeMap<ConnectionId, Boot>,
     open: BTreeSet<ConnectionId>,
@@ -82,8 +85,12 @@ impl Fleet {
         if self.index.busy || now < self.index.next || !viewed {
             return;
         }
+        if now >= self.index.audit {
+            self.index.known = None;
+        }
         let Some(known) = self.index.known.clone() else {
             self.index.busy = true;
+            self.index.audit = now + AUDIT;
             self.get(vec![INDEX.to_owned()], Pending::IndexRead, fx);
             return;
         };

@@ -59,6 +59,7 @@ impl Fleet {
         if work.busy {
             return false;
         }
+        work.looks_back = None;
         if matches!(work.run.what, What::Take { .. }) {
             if !work.paced {
                 if let Err(wait) = self.takes.take(Time::from_nanos(self.now.boot.0), 1) {
@@ -266,7 +267,8 @@ impl Fleet {
         }
         let deleted = matches!((&run.what, &end), (What::Delete, End::Done));
         let renounced = matches!(run.what, What::Claim { .. }) && !entry.is_held();
-        if (deleted || renounced) && entry.unsure && next.is_none() {
+        let deletes_again = (deleted || renounced) && entry.unsure && next.is_none();
+        if deletes_again {
             // What was late must not bring it back, nor leave a claim that nobody knows of.
             (entry.unsure, entry.known) = (false, Known::Read);
             next = Some(Job { what: What::Delete, askers: Vec::new() });
@@ -277,7 +279,8 @@ impl Fleet {
             entry.known = Known::Read;
         }
         if let Some(next) = next {
-            entry.work = Some(Work::new(next));
+            let looks_back = deletes_again.then_some(at);
+            entry.work = Some(Box::new(Work { looks_back, ..*Work::new(next) }));
             self.ready.insert((at, id.clone()));
         } else if !entry.is_held() {
             self.entries.remove(id);

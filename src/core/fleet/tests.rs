@@ -24,13 +24,15 @@ struct Bench {
     now: FleetNow,
     seen: Effects,
     writes: u64,
+    /// The answer of the next write of this document is lost, and it does not happen.
+    loses: Option<String>,
 }
 
 impl Bench {
     fn new() -> Self {
         let fleet = Fleet::new(FleetSetup::new("pod", "w1", "10.0.0.1:5002", 7));
         let now = FleetNow { boot: Boot::from_millis(5_000), wall: Wall::from_unix_millis(1_000_000) };
-        Bench { fleet, docs: BTreeMap::new(), version: 0, now, seen: Vec::new(), writes: 0 }
+        Bench { fleet, docs: BTreeMap::new(), version: 0, now, seen: Vec::new(), writes: 0, loses: None }
     }
 
     fn answer(&mut self, effects: Effects) {
@@ -38,6 +40,10 @@ impl Bench {
             let (ticket, answer) = match effect {
                 FleetEffect::Get { ticket, keys } => {
                     (ticket, DocAnswer::Got(keys.iter().map(|key| self.docs.get(key).cloned()).collect()))
+                }
+                FleetEffect::Put { ticket, key, .. } if self.loses.as_ref() == Some(&key) => {
+                    self.loses = None;
+                    (ticket, DocAnswer::Unknown("no answer".into()))
                 }
                 FleetEffect::Put { ticket, key, value, expect, .. } => {
                     let there = self.docs.get(&key).map(|doc| Expect::Version(doc.version.clone()));
@@ -113,6 +119,70 @@ fn an_instance_joins_claims_stores_and_forgets() {
     assert!(bench.seen.contains(&FleetEffect::Stored { asker: Asker(3), result: Ok(()) }));
     assert!(!bench.docs.contains_key("websocket-a"));
     assert_eq!(bench.text("websocket-index"), "[]");
+}
+
+#[test]
+fn what_is_wanted_goes_before_the_look_back_after_a_claim_that_may_be_late() {
+    let mut bench = Bench::new();
+    bench.run(3000);
+    bench.loses = Some("websocket-a".into());
+    bench.tell(FleetInput::Claim { asker: Asker(1), id: id("a") });
+    let value = Bytes::from_static(b"{\"owner\":\"gone\",\"epoch\":7}");
+    bench.docs.insert("websocket-a".into(), Versioned { value, version: Version::from_static(b"x") });
+    bench.run(500);
+    let orphan = |nth| FleetEffect::Claimed { asker: Asker(nth), claim: Claim::Orphan };
+    assert!(bench.seen.contains(&orphan(1)));
+    for nth in 2..5 {
+        bench.tell(FleetInput::Claim { asker: Asker(nth), id: id("a") });
+        bench.run(100);
+        assert!(bench.seen.contains(&orphan(nth)), "the claim {nth} waits for the look back");
+    }
+    // And the look back comes all the same.
+    bench.docs.remove("websocket-a");
+    let late = Bytes::from_static(b"{\"owner\":\"pod-w1\",\"claim\":true,\"epoch\":9}");
+    bench.docs.insert("websocket-a".into(), Versioned { value: late, version: Version::from_static(b"y") });
+    bench.run(5000);
+    assert!(!bench.docs.contains_key("websocket-a"), "nobody knows of that claim");
+}
+
+#[test]
+fn a_claim_makes_nobody_believe_that_something_is_done() {
+    let document = || Bytes::from_static(b"{\"id\":\"a\",\"epoch\":2000000}");
+    let put = |asker| FleetInput::Store {
+        asker: Asker(asker),
+        id: id("a"),
+        epoch: 2_000_000,
+        document: document(),
+    };
+    let mut bench = Bench::new();
+    bench.run(3000);
+    bench.tell(put(1));
+    bench.run(3000);
+    // Its write is under way while it is disconnected, and connected again.
+    let mut fx = Vec::new();
+    bench.fleet.handle(bench.now, put(2), &mut fx);
+    bench.fleet.handle(bench.now, FleetInput::Forget { asker: Asker(3), id: id("a") }, &mut fx);
+    bench.fleet.handle(bench.now, FleetInput::Claim { asker: Asker(4), id: id("a") }, &mut fx);
+    let refused = |effect: &FleetEffect| {
+        matches!(effect, FleetEffect::Claimed { asker: Asker(4), claim: Claim::Unknown(_) })
+    };
+    assert!(fx.iter().any(refused), "{fx:?}");
+    bench.answer(fx);
+    bench.run(5000);
+    assert!(bench.seen.contains(&FleetEffect::Stored { asker: Asker(3), result: Ok(()) }));
+    assert!(!bench.docs.contains_key("websocket-a"), "it was said to be gone");
+    // A document that waits is written, whoever claims the id meanwhile.
+    let newer = Bytes::from_static(b"{\"id\":\"a\",\"epoch\":2000001}");
+    let mut fx = Vec::new();
+    bench.fleet.handle(bench.now, put(5), &mut fx);
+    let put = FleetInput::Store { asker: Asker(6), id: id("a"), epoch: 2_000_001, document: newer };
+    bench.fleet.handle(bench.now, put, &mut fx);
+    bench.fleet.handle(bench.now, FleetInput::Claim { asker: Asker(7), id: id("a") }, &mut fx);
+    bench.answer(fx);
+    bench.run(3000);
+    let claim = Claim::Mine { epoch: 2_000_001 };
+    assert!(bench.seen.contains(&FleetEffect::Claimed { asker: Asker(7), claim }));
+    assert!(bench.text("websocket-a").contains("2000001"));
 }
 
 #[test]

@@ -12,6 +12,31 @@ use crate::{core::id::ConnectionId, limits};
 use bytes::Bytes;
 
 const BUSY: &str = "this connection is being handed over, taken or ended; try again";
+/// To whoever hands it over, and could not begin.
+const STAYS: &str = "something newer is done about this connection; it is still ours";
+
+/// What becomes of a wish that waits when a newer one comes.
+enum Merge {
+    /// The newer one takes its place, and its callers hear how that one ends.
+    Replace,
+    /// It stays, and whoever has the newer wish hears how it ends.
+    Join,
+    /// It stays, and the newer one cannot be had.
+    Refuse,
+}
+
+/// Nobody may hear that something is done which was only forgotten.
+fn merge(waits: &What, newer: &What) -> Merge {
+    match (waits, newer) {
+        (What::Expect | What::Delete | What::Transfer { .. } | What::Take { .. }, What::Claim { .. })
+        | (What::Put { .. } | What::Delete | What::Transfer { .. } | What::Take { .. }, What::Expect) => {
+            Merge::Refuse
+        }
+        // A document is more than a claim: it makes the connection ours as well.
+        (What::Put { .. }, What::Claim { .. }) => Merge::Join,
+        _ => Merge::Replace,
+    }
+}
 
 impl Fleet {
     pub(super) fn claim(&mut self, asker: Asker, id: ConnectionId, fx: &mut Effects) {
@@ -27,8 +52,18 @@ impl Fleet {
     }
 
     pub(super) fn unclaim(&mut self, id: ConnectionId, fx: &mut Effects) {
-        // What was stored since is no claim any more.
-        if self.entries.get(&id).is_some_and(|entry| entry.held != Held::Yes) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let is_idle = |job: &mut Job| job.askers.is_empty() && matches!(job.what, What::Claim { .. });
+        if let Some(work) = &mut entry.work
+            && work.next.take_if(is_idle).is_some()
+            && !is_idle(&mut work.run)
+        {
+            // It had not begun, and what comes before it is as it was.
+            return;
+        }
+        // What was stored since is no claim any more, nor is what is about to be.
+        let stores = |work: &mut Box<Work>| work.jobs().any(|job| matches!(job.what, What::Put { .. }));
+        if entry.held != Held::Yes && !entry.work.as_mut().is_some_and(stores) {
             self.ask(id, What::Delete, None, fx);
         }
     }
@@ -105,6 +140,11 @@ impl Fleet {
             unsure: false,
             work: None,
         });
+        if let Some(at) = entry.work.as_ref().and_then(|work| work.looks_back) {
+            // Nobody waits for that look, and it comes again after what is wanted now.
+            self.ready.remove(&(at, id.clone()));
+            (entry.unsure, entry.work) = (true, None);
+        }
         match &mut entry.work {
             None => {
                 entry.work = Some(Work::new(Job { what, askers: Vec::from_iter(asker) }));
@@ -112,14 +152,24 @@ impl Fleet {
             }
             Some(work) => {
                 let job = work.next.get_or_insert_with(|| Job { what: what.clone(), askers: Vec::new() });
-                if matches!((&job.what, &what), (What::Expect, What::Claim { .. })) {
-                    return fx.extend(asker.map(|who| refusal(who, BUSY)));
+                match merge(&job.what, &what) {
+                    Merge::Refuse => return fx.extend(asker.map(|who| refusal(who, BUSY))),
+                    Merge::Join => {}
+                    Merge::Replace => {
+                        let waits_in_vain = |(_, claims): &mut (Asker, bool)| match &job.what {
+                            // Whoever waits to dial it would be told that it is ours.
+                            _ if *claims => !matches!(what, What::Claim { .. } | What::Put { .. }),
+                            // And who hands it over, that it is another's.
+                            What::Transfer { .. } => true,
+                            _ => false,
+                        };
+                        let refused = job.askers.extract_if(.., waits_in_vain);
+                        let stays = matches!(what, What::Put { .. });
+                        let why = |claims: bool| if stays && !claims { STAYS } else { BUSY };
+                        fx.extend(refused.map(|who| refusal(who, why(who.1))));
+                        job.what = what;
+                    }
                 }
-                if !matches!(what, What::Claim { .. } | What::Put { .. }) {
-                    // Whoever waits to dial it would be told that it is ours.
-                    fx.extend(job.askers.extract_if(.., |(_, claims)| *claims).map(|who| refusal(who, BUSY)));
-                }
-                job.what = what;
                 if job.askers.len() >= limits::FLEET_ASKERS_MAX {
                     return fx.extend(asker.map(|who| refusal(who, "too many callers wait for this record")));
                 }

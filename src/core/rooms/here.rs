@@ -89,6 +89,7 @@ pub struct RoomHere {
     blocked: u32,
     /// Held bytes of a log at which somebody who is behind is looked for next.
     look_at: usize,
+    numbered_outside: bool,
 }
 
 /// Deliveries: one message to one member.
@@ -127,11 +128,13 @@ pub struct Here {
     dirty: VecDeque<RoomKey>,
     pub deliveries: Deliveries,
     reader_bytes_max: usize,
+    numbered_outside: bool,
 }
 
 impl Here {
-    pub fn new(reader_bytes_max: usize) -> Self {
-        Here { reader_bytes_max, ..Here::default() }
+    pub fn new(setup: &super::Setup) -> Self {
+        let super::Setup { reader_bytes_max, numbered_outside, .. } = *setup;
+        Here { reader_bytes_max, numbered_outside, ..Here::default() }
     }
 
     pub fn find(&self, name: &RoomName) -> Option<RoomKey> {
@@ -157,7 +160,8 @@ impl Here {
     /// A socket is on its way in.
     pub fn entering(&mut self, name: &RoomName, slow: impl FnOnce() -> Slow) -> RoomKey {
         let key = self.find(name).unwrap_or_else(|| {
-            let key = self.rooms.insert(Box::new(RoomHere::new(name.clone(), slow())));
+            let room = RoomHere::new(name.clone(), slow(), self.numbered_outside);
+            let key = self.rooms.insert(Box::new(room));
             self.by_name.insert(name.clone(), key);
             key
         });
@@ -222,7 +226,7 @@ impl Here {
     pub fn deliver(&mut self, name: &RoomName, at: Position, message: &Arc<Message>) {
         let Some(key) = self.find(name) else { return };
         let Some(room) = self.rooms.get_mut(key) else { return };
-        if message.from.is_none() {
+        if message.is_counted(self.numbered_outside) {
             room.head = room.head.max(at);
         }
         for format in Format::ALL {

@@ -304,7 +304,8 @@ impl Homes {
     /// The next message of the room is whole: kept, and on its way.
     fn hand_on(&mut self, now: Now, key: HomeKey, at: Position, message: Arc<Message>, fx: &mut Effects) {
         let Some(home) = self.rooms.get_mut(key) else { return };
-        if !self.numbered_outside || message.from.is_none() {
+        let counted = message.is_counted(self.numbered_outside);
+        if counted {
             home.at = at;
             Self::count_ring(home, &mut self.kept_bytes, |ring| ring.push(message.clone(), at, now.mono));
         }
@@ -319,7 +320,7 @@ impl Homes {
         }
         for Follower { ticket, after, .. } in followers {
             let next = after.epoch == at.epoch && after.offset.checked_add(1) == Some(at.offset);
-            let recovered = next || after == Position::default() && at.offset == 1 || message.from.is_some();
+            let recovered = next || after == Position::default() && at.offset == 1 || !counted;
             let kept = Kept { messages: vec![message.clone()], recovered, head: at };
             answer(ticket, Ok(RoomAnswer::Kept(Box::new(kept))), fx);
         }

@@ -90,11 +90,17 @@ pub struct Message {
     pub wall: Wall,
     /// Every room that it was sent to, by name, each once: a member of several gets it in the first.
     pub places: Arc<[Place]>,
-    /// The instance that numbered it alone, for a room that keeps nothing.
+    /// The instance that numbered it alone: for a room that keeps nothing, or one of another room system.
     pub from: Option<Arc<str>>,
 }
 
 impl Message {
+    /// Its number is one of a single sequence that this instance sees whole: the room's home gave it, or
+    /// something outside that numbers the room for all. Of others, each comes from a sequence of its own.
+    pub fn is_counted(&self, numbered_outside: bool) -> bool {
+        !numbered_outside || self.from.is_none()
+    }
+
     pub fn at(&self, room: &RoomName) -> Option<Position> {
         self.places.iter().find(|place| place.room == *room).map(|place| place.at)
     }

@@ -198,7 +198,7 @@ impl ShardCore {
             fenced: false,
             counters: Counters::default(),
             homes: Homes::new(&setup.rooms),
-            here: Here::new(setup.rooms.reader_bytes_max),
+            here: Here::new(&setup.rooms),
             users: HashMap::new(),
             overtaken: Vec::new(),
             resumed: Vec::new(),

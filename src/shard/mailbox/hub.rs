@@ -17,7 +17,6 @@ use crate::{
     shard::{
         Local,
         io::Io,
-        letter::Letter,
         waiters::{Reply, gone},
     },
 };
@@ -147,8 +146,7 @@ impl Hub {
             return Call::refused(gone());
         }
         let reply = Reply::Once(reply, None);
-        mailbox.answers.push(Letter::new(Mail::Command { context: Context::default(), command, reply }));
-        mailbox.wake();
+        mailbox.push(Mail::Command { context: Context::default(), command, reply });
         Call::remote(answer, mailbox, false)
     }
 

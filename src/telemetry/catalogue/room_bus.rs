@@ -126,6 +126,12 @@ pub(super) const RELAY: &[Metric] = &[
         "Messages that came on the two channels.",
         Read::Relay(|stats| stats.heard as f64),
     ),
+    counter(
+        "wsm_relay_lost_total",
+        "Of those, what did not come to a room here, once for each room: no place was left for it, or the \
+         room refused it.",
+        Read::Relay(|stats| stats.lost as f64),
+    ),
     counter("wsm_relay_heard_bytes_total", "Their bytes.", Read::Relay(|stats| stats.heard_bytes as f64)),
     counter(
         "wsm_relay_poison_total",

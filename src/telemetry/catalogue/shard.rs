@@ -41,7 +41,8 @@ pub(super) const SHARD: &[Metric] = &[
     ),
     histogram(
         "wsm_mailbox_wait_seconds",
-        "From another thread's posting of mail to the shard's taking it, of one in sixteen, drawn at random.",
+        "From the posting of mail, by another thread or the shard's own, to the shard's taking it, of one in \
+         sixteen, drawn at random.",
         Read::ShardLatency(WAIT_BUCKETS_MICROS, |shard| &shard.inner.metrics.mailbox_wait),
     ),
 ];
@@ -75,7 +76,8 @@ pub(super) const CONNECTIONS: &[Metric] = &[
     counter(
         "wsm_venue_dials_total",
         "Dials that ended, by the host that was dialled. The first 32 hosts that answered a shard have their \
-         own name, all others together are other.",
+         own name there while it runs, all others together are other: the series of a host count only the \
+         shards on which it has a place.",
         Read::Venue(|venue| venue.dials),
     ),
     counter(

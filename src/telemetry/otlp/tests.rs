@@ -9,6 +9,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-0000000000000007-01";
+
 /// Notes what it is given, and rejects as many spans of each call.
 #[derive(Clone)]
 struct Fake {
@@ -63,19 +65,20 @@ fn config(address: SocketAddr) -> OtlpConfig {
 }
 
 fn record(spans: &Spans, fault: Option<&str>) -> Span {
-    let begun = spans.begin(None).unwrap();
-    let span = Span {
-        at: begun.at,
+    let open = spans.begin(Some(PARENT), || 5).kept().unwrap();
+    let attributes = vec![("wsm.connection.id", "c-1".into()), ("wsm.shard", 3.into())];
+    let (at, fault) = (open.at, fault.map(str::to_owned));
+    open.end(Duration::from_nanos(4), "Send", SpanKind::Server, attributes.clone(), fault.clone());
+    Span {
+        at,
         parent: Some(7),
         name: "Send",
         kind: SpanKind::Server,
         begun_unix_nanos: 5,
         ended_unix_nanos: 9,
-        attributes: vec![("wsm.connection.id", "c-1".into()), ("wsm.shard", 3.into())],
-        fault: fault.map(str::to_owned),
-    };
-    spans.record(span.clone());
-    span
+        attributes,
+        fault,
+    }
 }
 
 async fn until(mut is: impl FnMut() -> bool) {
@@ -175,4 +178,26 @@ async fn a_collector_that_rejects_spans_is_quoted_once() {
     assert_eq!(quoted.each_ref().map(Option::as_deref), wanted);
     collector.complaint(&says(0, ""));
     assert!(collector.complaint(&says(1, &"x".repeat(1 << 20))).unwrap().len() <= limits::FAULT_CHARS_MAX);
+}
+
+/// It takes connections and says nothing. The clock is the test's: it goes on when nobody has to do anything.
+#[tokio::test(start_paused = true)]
+async fn a_collector_that_says_nothing_is_left_behind_at_the_end() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = config(silent.local_addr().unwrap()).endpoint;
+    let channel = Endpoint::from_shared(endpoint.clone()).unwrap().connect_lazy();
+    let collector = Collector { channel, endpoint, resource: resource("it"), away: false, rejects: false };
+    let (spans, queue) = Spans::open(8, 1);
+    let (stop, told) = oneshot::channel();
+    let counted = spans.clone();
+    let running = tokio::spawn(async move { collector.run(queue, Close { told, by: None }, &counted).await });
+    record(&spans, None);
+    // The first is on its way when the end comes; the second still waits.
+    sleep_until(Instant::now() + limits::SPANS_LINGER * 2).await;
+    record(&spans, None);
+    let since = Instant::now();
+    stop.send(()).unwrap();
+    running.await.unwrap();
+    assert_eq!(spans.outcomes(), [0, 0, 2]);
+    assert!(since.elapsed() < limits::SPANS_CLOSE_TIMEOUT * 2, "{:?}", since.elapsed());
 }

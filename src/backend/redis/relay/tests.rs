@@ -20,6 +20,10 @@ impl RelayListener for Log {
         let names: Vec<_> = rooms.iter().map(RoomName::as_str).collect();
         self.0.lock().push((names.join(" "), post.payload.to_vec()));
     }
+
+    fn lost(&self) -> u64 {
+        7
+    }
 }
 
 struct Instance {

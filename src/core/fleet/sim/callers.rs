@@ -52,10 +52,15 @@ impl World {
             }
             3..5 => {
                 let id = ConnectionId::parse(&format!("chosen-{}", self.rng.below(12))).unwrap();
-                if !self.instances[at].held.contains_key(&id) && !self.is_busy(at, &id) {
-                    let asker = self.asker(at, Wants::Claim(id.clone()));
-                    self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Claim { asker, id }, fx));
-                }
+                let asked: Vec<_> =
+                    self.instances[at].asked.values().map(|wants| wants.id().clone()).collect();
+                // An edge asks no shard first: it may claim what is held here, or just being done with.
+                let id = match asked.is_empty() || self.rng.chance(500) {
+                    true => id,
+                    false => self.rng.pick(&asked).clone(),
+                };
+                let asker = self.asker(at, Wants::Claim(id.clone()));
+                self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Claim { asker, id }, fx));
             }
             _ if held.is_empty() => {}
             5..8 => {
@@ -119,6 +124,10 @@ impl World {
             }
             Planned::DialFailed(id) => {
                 self.instances[at].dialling.remove(&id);
+                if self.is_there(at, &id) {
+                    return;
+                }
+                self.note(at, "claims no more", id.as_str());
                 self.step(at, |fleet, now, fx| fleet.handle(now, FleetInput::Unclaim { id }, fx));
             }
             Planned::TakeOver(id, epoch) => self.store(at, id, epoch),
@@ -154,6 +163,15 @@ impl World {
         self.step(at, |fleet, now, fx| fleet.handle(now, input, fx));
     }
 
+    /// The shard has a connection of this id: whoever connects it again joins that one.
+    pub fn is_there(&self, at: usize, id: &ConnectionId) -> bool {
+        let instance = &self.instances[at];
+        let stores = |wants: &Wants| matches!(wants, Wants::Store(other, _, true) if other == id);
+        instance.held.contains_key(id)
+            || instance.dialling.contains(id)
+            || instance.asked.values().any(stores)
+    }
+
     /// Something else is being done about it; a shard knows.
     fn is_busy(&self, at: usize, id: &ConnectionId) -> bool {
         let instance = &self.instances[at];
@@ -163,6 +181,7 @@ impl World {
     pub fn asker(&mut self, at: usize, wants: Wants) -> Asker {
         self.next_asker += 1;
         let asker = Asker(self.next_asker);
+        self.note(at, "asks:", &format!("{wants:?}"));
         self.instances[at].asked.insert(asker, wants);
         asker
     }

@@ -129,7 +129,7 @@ impl World {
         self.stats.claims += 1;
         self.note(at, "is told of its claim", &format!("{id} {claim:?}"));
         if let Claim::Mine { epoch } = claim
-            && !self.instances[at].held.contains_key(&id)
+            && !self.is_there(at, &id)
         {
             let life = self.instances[at].life;
             self.instances[at].dialling.insert(id.clone());

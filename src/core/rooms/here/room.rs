@@ -3,7 +3,7 @@
 use super::*;
 
 impl RoomHere {
-    pub(super) fn new(name: RoomName, slow: Slow) -> Self {
+    pub(super) fn new(name: RoomName, slow: Slow, numbered_outside: bool) -> Self {
         RoomHere {
             name,
             slow,
@@ -17,6 +17,7 @@ impl RoomHere {
             dirty: false,
             blocked: 0,
             look_at: 0,
+            numbered_outside,
         }
     }
 
@@ -74,7 +75,8 @@ impl RoomHere {
         if let Some(owed) = member.owed.take() {
             let next = log.frame(member.next).map_or(self.head, Frame::before);
             let had = |message: &Message| elsewhere(socket, &self.name, message);
-            let (bytes, repeated) = owed.encode(member.format, &self.name, next, had);
+            let outside = self.numbered_outside;
+            let (bytes, repeated) = owed.encode(member.format, &self.name, outside, next, had);
             let wrote = if bytes.is_empty() { Wrote::Taken(0) } else { write(socket, &bytes) };
             match wrote {
                 Wrote::Taken(taken) if taken > 0 || bytes.is_empty() => {

@@ -52,6 +52,7 @@ impl Owed {
         &self,
         format: Format,
         room: &RoomName,
+        numbered_outside: bool,
         next: Position,
         had: impl Fn(&Message) -> bool,
     ) -> (Vec<u8>, u64) {
@@ -64,7 +65,7 @@ impl Owed {
             }
         };
         for (at, message) in &self.kept {
-            if message.from.is_none() {
+            if message.is_counted(numbered_outside) {
                 missing(&mut log, last, *at);
                 last = *at;
             }

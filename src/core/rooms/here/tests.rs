@@ -25,7 +25,7 @@ fn socket(member: usize) -> SocketKey {
 
 impl Bench {
     fn new(slow: Slow, formats: &[Format]) -> Self {
-        let mut here = Here::new(200);
+        let mut here = Here::new(&crate::core::rooms::Setup { reader_bytes_max: 200, ..Default::default() });
         let mut key = None;
         for (member, format) in formats.iter().enumerate() {
             let entering = here.entering(&room(), || slow.clone());

@@ -65,6 +65,11 @@ impl World {
             valid_for: None,
         };
         let (ticket, _) = self.command(shard, RoomCommand::Admit(Box::new(admit)));
+        // Clients of another room system are given bytes, whatever they ask for.
+        let format = match format {
+            Format::Verbatim if self.relayed.is_some() => Format::Binary,
+            format => format,
+        };
         let space = if self.rng.chance(700) { usize::MAX } else { self.rng.below(500) as usize };
         self.clients.push(Client {
             id,

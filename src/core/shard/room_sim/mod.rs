@@ -111,6 +111,8 @@ struct World {
     cores: Vec<ShardCore>,
     words: BTreeMap<(u32, u32), VecDeque<Between>>,
     rules: Arc<Rules>,
+    /// What the messages of another room system are marked with.
+    relayed: Option<Arc<str>>,
     clients: Vec<Client>,
     by_socket: BTreeMap<(u32, SocketKey), usize>,
     posted: Vec<Posted>,

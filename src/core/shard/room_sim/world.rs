@@ -29,6 +29,8 @@ impl World {
         let rules = Arc::new(Rules { rules: rules.collect(), history, slow: Slow::Close });
         let reader_bytes_max = *rng.pick(&[300, 2000, 20_000]);
         let history_bytes_max = *rng.pick(&[1500, 20_000, 1 << 20]);
+        // Every third world carries another room system's rooms: the homes number them all the same.
+        let relayed: Option<Arc<str>> = rng.chance(333).then(|| "sim".into());
         let cores = (0..shards).map(|shard| {
             let setup = Setup {
                 shard,
@@ -44,6 +46,7 @@ impl World {
                     rules: rules.clone(),
                     reader_bytes_max,
                     history_bytes_max,
+                    relayed: relayed.clone(),
                     ..rooms_of::Setup::default()
                 },
                 seed: rng.word(),
@@ -57,6 +60,7 @@ impl World {
             now,
             words: BTreeMap::new(),
             rules,
+            relayed,
             clients: Vec::new(),
             by_socket: BTreeMap::new(),
             posted: Vec::new(),
@@ -232,7 +236,7 @@ impl World {
             payload: payload.clone(),
             wall: self.now.wall,
             places: all.collect(),
-            from: None,
+            from: self.relayed.clone(),
         };
         self.filling.push(Filling { message: Arc::new(message), rooms: rooms.into_iter().collect() });
         self.posted.push(Posted { kind, payload, step: self.step, places });

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     api::counters::calls::{CallCounters, CallEnd, CallsView},
     config::Config,
-    ports::spans::Spans,
+    ports::spans::{SpanOutcome, Spans},
     shard::metrics::{ShardMetrics, VenueCounts},
     telemetry::snapshot::FleetPace,
 };
@@ -118,8 +118,8 @@ fn bounds_stand_beside_what_they_bound() {
 #[test]
 fn spans_are_told_by_what_became_of_them() {
     let (spans, _queue) = Spans::open(1, 1);
-    spans.sent(3);
-    spans.failed(4);
+    spans.count(SpanOutcome::Sent, 3);
+    spans.count(SpanOutcome::Failed, 4);
     let parsed = Parsed::of(Page { spans: spans.outcomes(), ..Page::new(1) });
     let of = |outcome: &str| parsed.get(&format!("wsm_trace_spans_total{{outcome=\"{outcome}\"}}"));
     assert_eq!(["sent", "dropped", "failed"].map(of), [3.0, 0.0, 4.0]);

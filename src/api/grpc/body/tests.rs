@@ -6,24 +6,24 @@ use crate::{
 use http_body_util::{BodyExt, StreamBody};
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 const MOST: usize = 1000;
 const UNARY: &str = "/virtufin.WebSocketManager/Send";
 const STREAM: &str = CALLER_STREAMS[0];
 
-type Sender = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
-type Tested = Bounded<StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>>;
+type Sender = mpsc::Sender<Result<Frame<Bytes>, Infallible>>;
+type Tested = Bounded<StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>>;
 
 fn open(path: &str) -> (Sender, Tested) {
-    let (sender, frames) = mpsc::unbounded_channel();
-    let inner = StreamBody::new(UnboundedReceiverStream::new(frames));
+    let (sender, frames) = mpsc::channel(2 * MOST);
+    let inner = StreamBody::new(ReceiverStream::new(frames));
     (sender, Bounded::of(path, inner, MOST))
 }
 
 fn push(sender: &Sender, bytes: impl Into<Vec<u8>>) {
-    sender.send(Ok(Frame::data(bytes.into().into()))).unwrap();
+    sender.try_send(Ok(Frame::data(bytes.into().into()))).unwrap();
 }
 
 fn message(length: usize) -> Vec<u8> {
@@ -131,7 +131,7 @@ fn no_more_is_read_than_is_bearable() {
         push(&sender, [0, 255, 255, 255, 255]);
         let part = Bytes::from(vec![0; 1 << 20]);
         for _ in 0..limits::OVERSIZE_READ_BYTES / part.len() {
-            sender.send(Ok(Frame::data(part.clone()))).unwrap();
+            sender.try_send(Ok(Frame::data(part.clone()))).unwrap();
         }
         refused(&mut body, Code::InvalidArgument, "has 4294967295 bytes").await;
     });

@@ -158,6 +158,7 @@ fn each_server_that_is_installed_delivers_and_receives() {
     for kind in ALL {
         let missing = kind.missing(&root);
         if !missing.is_empty() || (kind.is_ours() && service().is_none()) {
+            assert!(std::env::var_os("WSM_REQUIRE_RIVALS").is_none(), "{}: {missing:?}", kind.name());
             eprintln!("SKIPPED: {}: {}", kind.name(), missing.join("; "));
             continue;
         }

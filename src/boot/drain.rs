@@ -53,11 +53,9 @@ pub(super) async fn drain(instance: &Arc<Instance>, hurry: bool, signals: &mut S
             tracing::warn!("told again: leaving at once");
             abandon(instance).await
         }
-        // Also a shard that does not answer is waited for no longer.
-        drained = timeout_at(deadline, in_order(instance, hurry, deadline)) => match drained {
-            Ok(()) => 0,
-            Err(_) => abandon(instance).await,
-        },
+        drained = in_order(instance, hurry, deadline) => {
+            if drained { 0 } else { abandon(instance).await }
+        }
     };
     if let Some(fleet) = &instance.fleet {
         // What is left of ours can be taken by others at once.
@@ -66,7 +64,18 @@ pub(super) async fn drain(instance: &Arc<Instance>, hurry: bool, signals: &mut S
     code
 }
 
-async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) {
+async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) -> bool {
+    // A shard that does not answer is waited for no longer than that.
+    if timeout_at(deadline, fall_idle(instance, hurry, deadline)).await.is_err() {
+        tracing::warn!("not everything has come to rest in time");
+    }
+    // Before the first connection is let go of: who does not find it any more must not take it for gone.
+    instance.readiness.set(Life::Stopping);
+    timeout_at(deadline, ask_all(instance, || Command::Stop)).await.is_ok()
+}
+
+/// Hands over, refuses, and waits for Sends in flight.
+async fn fall_idle(instance: &Arc<Instance>, hurry: bool, deadline: Instant) {
     let lame_duck = Instant::now() + instance.config.drain_lame_duck;
     // Half of the time is kept for what nobody takes.
     let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
@@ -87,9 +96,6 @@ async fn in_order(instance: &Arc<Instance>, hurry: bool, deadline: Instant) {
     };
     // Those that are left hear of the end of their sockets.
     let _ = timeout_at(patience, over).await;
-    // Before the first connection is let go of: who does not find it any more must not take it for gone.
-    instance.readiness.set(Life::Stopping);
-    ask_all(instance, || Command::Stop).await;
 }
 
 /// How often Sends in flight are counted.

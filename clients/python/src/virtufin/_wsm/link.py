@@ -23,8 +23,9 @@ R = TypeVar("R")
 Token = str | Callable[[], str]
 
 MESSAGE_BYTES_MAX = 128 * 1024 * 1024
-# Pauses between attempts: full jitter below a bound that doubles.
-RETRY_BASE = 0.1
+# Pauses between attempts: between half of a bound that doubles and all of it. Two of them together are longer
+# than the channel itself waits before it tries again, so that a service that is back is found by a call.
+RETRY_BASE = 0.3
 RETRY_MAX = 2.0
 # What the service says for a call that it did not begin.
 _NOT_BEGUN = (None, "unavailable", "not_sent")
@@ -33,10 +34,10 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     # The service names its own bound.
     ("grpc.max_send_message_length", -1),
-    # A service that comes back is found in a second, not in two minutes.
+    # A service that comes back is found at once, not in two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 300),
     # A follower that hears nothing learns that the other side is gone.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -75,7 +76,8 @@ def being_cancelled() -> bool:
 
 def pause_before(attempt: int) -> float:
     """Seconds to wait before the attempt, the first of which is 0."""
-    return random.uniform(0, min(RETRY_MAX, RETRY_BASE * 2**attempt))
+    bound = min(RETRY_MAX, RETRY_BASE * 2**attempt)
+    return random.uniform(bound / 2, bound)
 
 
 class Closable(Protocol):

@@ -12,7 +12,10 @@ use crate::{
     telemetry::collect::{Collector, Fixed, Sources},
 };
 use std::sync::Arc;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 /// Answers the exit code. An error when a shard does not run: without it nothing here is whole.
 pub(super) async fn manage(
@@ -87,8 +90,18 @@ pub(super) async fn manage(
     Ok(code)
 }
 
-/// What must be done before work is taken: a lease in a fleet, and what an earlier run left.
+/// What must be done before work is taken: shards that run, a lease in a fleet, and what an earlier run
+/// left.
 async fn get_ready(instance: &Instance) -> Result<(), Failure> {
+    for shard in 0..instance.hub.shards() {
+        let (sender, running) = oneshot::channel();
+        let look = move |_: &crate::shard::Local| {
+            // Nobody waits any more: the process ends.
+            let _ = sender.send(());
+        };
+        instance.hub.inspect(shard, Box::new(look)).map_err(|fault| fault.to_string())?;
+        running.await.map_err(|_| format!("shard {shard} ended before it began"))?;
+    }
     if let Some(fleet) = &instance.fleet {
         tokio::select! {
             biased;

@@ -20,7 +20,7 @@ use std::{
 const OPEN_MAX: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// An id of the index whose owner is not known yet, or whose record cannot be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub struct Estate {

@@ -6,7 +6,7 @@ pub use watch::{Sight, Watch};
 
 use super::{
     Canary, Effects, Fleet, Known, Pending,
-    adopt::Estate,
+    adopt::{Estate, LOOK_AGAIN},
     document::{Lease, LeaseState, MEMBERS, Read, Roster, bucket_key, lease_key, record_key},
     io::{Boot, DocAnswer, DocTicket, Expect, FleetEffect, Member, Version, Versioned},
 };
@@ -326,8 +326,10 @@ impl Fleet {
         let before = self.watches.len();
         self.watches.retain(|_, watch| {
             let idle = watch.estate.as_ref().is_none_or(|estate| estate.is_idle());
+            // Whoever looks for the owner of a record, and looks again, must find that he is dead.
+            let known = now.since(watch.since) >= LOOK_AGAIN * 2;
             let over = match watch.sight {
-                Sight::Lease { state, .. } => state.is_over() && idle,
+                Sight::Lease { state, .. } => state.is_over() && idle && known,
                 Sight::Unseen | Sight::Absent | Sight::Odd(_) | Sight::Newer(_) => {
                     now.since(watch.since) >= silence * 2
                 }

@@ -248,6 +248,14 @@ impl Fleet {
                 fx.push(FleetEffect::Stored { asker, result: Ok(()) });
             }
         }
+        if matches!(end, End::Taken(_))
+            && let Some(job) =
+                next.take_if(|job| matches!(job.what, What::Put { epoch, .. } if epoch < entry.epoch))
+        {
+            // Written now it would bring an epoch back that is over.
+            let why = format!("the connection was taken over meanwhile, with epoch {}", entry.epoch);
+            fx.extend(job.askers.into_iter().map(|who| refusal(who, &why)));
+        }
         let mut at = self.now.boot;
         if let (What::Transfer { to, .. }, End::Done, None) = (&run.what, &end, &next) {
             // Its new owner may have left while this was under way: one more look, when that shows.

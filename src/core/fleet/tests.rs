@@ -1,7 +1,7 @@
 //! Documents as others write them, and one instance with a store that answers at once.
 
 use super::{
-    document::{Read, Roster, decode_ids, decode_record, own, take},
+    document::{Lease, LeaseState, Read, Roster, decode_ids, decode_record, own, take},
     io::Claim,
     *,
 };
@@ -234,6 +234,24 @@ fn records_of_the_earlier_product_are_taken_and_broken_ones_left_alone() {
     let told = bench.seen.iter().filter(|effect| matches!(effect, FleetEffect::Trouble(_))).count();
     assert_eq!(told, 1, "told once");
     assert_eq!(bench.text("websocket-index"), "[\"broken\",\"not an id\",\"old\"]");
+}
+
+#[test]
+fn what_somebody_left_who_is_no_member_any_more_is_taken() {
+    let mut bench = Bench::new();
+    let dead = LeaseState::Dead;
+    let lease = Lease { member: member("gone"), renewals: 3, state: dead, by: None, owned: 0, epoch: 1 };
+    let record = Bytes::from_static(b"{\"id\":\"a\",\"url\":\"ws://a/\",\"owner\":\"gone\",\"epoch\":7}");
+    let docs = [
+        (lease_key("gone"), lease.encode()),
+        ("websocket-index".to_owned(), Bytes::from_static(b"[\"a\"]")),
+        ("websocket-a".to_owned(), record),
+    ];
+    for (key, value) in docs {
+        bench.docs.insert(key, Versioned { value, version: Version::from_static(b"x") });
+    }
+    bench.run(20_000);
+    assert!(bench.seen.iter().any(|effect| matches!(effect, FleetEffect::Take { .. })), "{:?}", bench.seen);
 }
 
 #[test]

@@ -119,6 +119,10 @@ impl World {
         match what {
             Planned::Dialled(id, epoch) => {
                 self.instances[at].dialling.remove(&id);
+                if self.is_there(at, &id) {
+                    // Handed to it or taken meanwhile: one connection of this id is enough for a shard.
+                    return;
+                }
                 let epoch = epoch.max(self.clocks(at).wall.unix_millis());
                 self.store(at, id, epoch);
             }

@@ -103,9 +103,12 @@ async fn cancelled_calls_leave_nothing_behind() {
         }
     }
     nothing_is_left(&service).await;
-    let accepted = service.metric("wsm_sends_accepted_total", &[]).await;
-    let ended = service.metric("wsm_sends_ended_total", &[]).await;
-    assert_eq!(accepted, ended, "each accepted Send ended once");
+    // What was still on its way to the service when its caller gave up comes and ends a little later.
+    wait_for("each accepted Send to have ended once", async || {
+        let ended = service.metric("wsm_sends_ended_total", &[]).await;
+        (ended == service.metric("wsm_sends_accepted_total", &[]).await).then_some(())
+    })
+    .await;
     let list = neighbour.client.list(ListRequest::default()).await;
     let total = list.expect("a list").into_inner().total;
     assert_eq!(total, 2, "only what was connected");
